@@ -1,0 +1,6 @@
+//! Locks on HashiCorp Consul: the Rust counterpart of `api.Lock` in Consul's Go client.
+
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod lock;

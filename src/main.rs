@@ -1,0 +1,3 @@
+//! The `consul-lock` command.
+
+fn main() {}
