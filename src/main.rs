@@ -1,3 +1,14 @@
-//! The `consul-lock` command.
+//! The `consul-lock` command: parse, run, turn the outcome into an exit. What it promises is in docs/guarantee.md.
 
-fn main() {}
+mod cli;
+mod guard;
+mod local;
+mod run;
+mod sys;
+
+fn main() {
+    match cli::main() {
+        Ok(exit) => exit.exit(),
+        Err(error) => cli::fail(&error),
+    }
+}

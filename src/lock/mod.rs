@@ -1,5 +1,34 @@
 //! What a lock is: a KV key held under a session. Nothing in here knows of processes.
+//!
+//! [`Lock`] is the counterpart of Go's `api.Lock`. What it is made of can be used by itself by programs that decide
+//! more on their own, as the `consul-lock` command does: [`acquire`] gets a key and says what happens meanwhile,
+//! a [`Keeper`] holds on to it, a [`Lease`] says until when it is surely ours, and a [`Holding`] gives it back.
 
+mod acquire;
+mod delay;
+mod error;
+mod holding;
+mod keeper;
 pub mod key;
+mod lease;
+mod mutex;
+mod notice;
+pub mod options;
+mod patience;
+mod record;
+mod session;
+mod standing;
+mod stop;
 
+pub use acquire::acquire;
+pub use error::Error;
+pub use holding::{Holding, Release};
+pub use keeper::Keeper;
 pub use key::{Key, KeyError};
+pub use lease::{Lease, Terms, TooTight};
+pub use mutex::Lock;
+pub use notice::{Holder, Loss, Notice, Tell, Trouble};
+pub use options::{LockDelay, LockOptions, RangeError, SessionOptions, Ttl};
+pub use record::Record;
+pub use standing::LOCK_FLAGS;
+pub use stop::{Stop, Stopped};

@@ -1,0 +1,269 @@
+//! What is typed. clap's structs go no further than the [plan](super::plan), which says what was meant.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use nix::sys::signal::Signal;
+
+use super::{duration, signal};
+
+const EXAMPLES: &str = "\
+Examples:
+  consul-lock run cron/backup -- /usr/local/bin/backup --full
+  consul-lock run -n cron/report -c 'make report && make publish'    # give up at once if somebody else does it
+  consul-lock run -w 10m deploy/web -- ./deploy.sh
+  consul-lock run --local cron/backup -- backup                      # this machine alone, no Consul";
+
+/// Runs a command while holding a Consul lock; it and everything it started is dead before anybody else can hold the
+/// lock.
+#[derive(Debug, Parser)]
+#[command(name = "consul-lock", version, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Hold the lock while a command runs.
+    #[command(after_help = EXAMPLES)]
+    Run(Box<RunArgs>),
+}
+
+#[derive(Debug, Args)]
+#[command(override_usage = "consul-lock run [OPTIONS] <KEY> -- <COMMAND> [ARG]...\n       consul-lock run [OPTIONS] <KEY> -c <STRING>")]
+pub(crate) struct RunArgs {
+    /// The lock: a key in Consul's KV store, such as cron/backup.
+    #[arg(required = true, num_args = 1.., value_name = "KEY")]
+    pub(crate) keys: Vec<String>,
+
+    /// The command and its arguments, run as they are, without a shell.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+
+    /// Run STRING by /bin/sh -c instead of a COMMAND.
+    #[arg(short = 'c', value_name = "STRING", conflicts_with = "command")]
+    pub(crate) shell: Option<OsString>,
+
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
+    #[command(flatten)]
+    pub(crate) session: Session,
+    #[command(flatten)]
+    pub(crate) loss: OnLoss,
+    #[command(flatten)]
+    pub(crate) local: Local,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Waiting")]
+pub(crate) struct Waiting {
+    /// Give up after this long; 0 is one attempt [default: wait for ever].
+    #[arg(short, long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) wait: Option<Duration>,
+    /// Give up at once if somebody else has the lock: --wait 0.
+    #[arg(short, long, conflicts_with = "wait")]
+    pub(crate) no_wait: bool,
+    /// Exit code for "not acquired".
+    #[arg(short = 'E', long, value_name = "0-255", default_value_t = super::exit::code::CONFLICT)]
+    pub(crate) conflict_exit_code: u8,
+    /// How long a Consul that does not answer is asked again while acquiring and releasing [default: 30s].
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) retry_for: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Session")]
+pub(crate) struct Session {
+    /// What the key says while it is held [default: a record of host, pid, user, program].
+    #[arg(long, value_name = "TEXT", conflicts_with = "session")]
+    pub(crate) value: Option<OsString>,
+    /// Lock under this session, which is renewed but neither made nor destroyed here.
+    #[arg(long, value_name = "ID")]
+    pub(crate) session: Option<String>,
+    /// The session's name [default: consul-lock KEY].
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) session_name: Option<String>,
+    /// The session's TTL, 10s to 24h [default: 15s].
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) ttl: Option<Duration>,
+    /// Consul's pause between a lost lock and its next holder, up to 60s: the time that the promise is kept in
+    /// [default: 30s].
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) lock_delay: Option<Duration>,
+    /// What becomes of the key when the session ends by itself [default: release].
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) behavior: Option<BehaviorArg>,
+    /// Bind the session to this health check instead of serfHealth; repeatable.
+    #[arg(long = "check", value_name = "ID", conflicts_with = "no_checks")]
+    pub(crate) checks: Vec<String>,
+    /// Bind the session to no health check.
+    #[arg(long)]
+    pub(crate) no_checks: bool,
+    /// Leave the key in place on release.
+    #[arg(long)]
+    pub(crate) keep_key: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "On loss")]
+pub(crate) struct OnLoss {
+    /// First signal to the command and all that it started.
+    #[arg(short = 's', long, value_name = "SIGNAL", default_value = "TERM", value_parser = signal::parse)]
+    pub(crate) kill_signal: Signal,
+    /// Time between that and SIGKILL; 0 is SIGKILL at once [default: 5s].
+    #[arg(short = 'k', long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) kill_after: Option<Duration>,
+    /// Exit code for a lost lock.
+    #[arg(long, value_name = "0-255", default_value_t = super::exit::code::LOST)]
+    pub(crate) lost_exit_code: u8,
+    /// Failed confirmations in a row before the lock counts as lost [default: as many as the lease has time for].
+    #[arg(long, value_name = "N")]
+    pub(crate) monitor_retries: Option<u32>,
+    /// The pause after a failed confirmation [default: 1s].
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) monitor_retry_time: Option<Duration>,
+    /// What happens to processes that the command leaves behind.
+    #[arg(long, value_name = "WHAT", default_value = "kill")]
+    pub(crate) background: BackgroundArg,
+    /// Go on where the promise cannot be kept; every run says so.
+    #[arg(long)]
+    pub(crate) no_guarantee: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "One machine")]
+pub(crate) struct Local {
+    /// Lock among this user's processes on this machine only, without Consul; with DIR, among all that name it.
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(crate) local: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct Connection {
+    /// Consul's address: host:port, http://, https:// or unix:// [CONSUL_HTTP_ADDR, default: http://127.0.0.1:8500].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) http_addr: Option<String>,
+    /// ACL token; others can see it in a list of processes, so rather use a file [CONSUL_HTTP_TOKEN].
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+    /// File with the ACL token; wins over --token [CONSUL_HTTP_TOKEN_FILE].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// CA certificate in PEM [CONSUL_CACERT].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Folder of CA certificates in PEM [CONSUL_CAPATH].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) ca_path: Option<PathBuf>,
+    /// Client certificate in PEM [CONSUL_CLIENT_CERT].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) client_cert: Option<PathBuf>,
+    /// The client certificate's key in PEM [CONSUL_CLIENT_KEY].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) client_key: Option<PathBuf>,
+    /// Name that the server's certificate must carry [CONSUL_TLS_SERVER_NAME].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tls_server_name: Option<String>,
+    /// Datacenter of the lock [default: the agent's].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) datacenter: Option<String>,
+    /// Namespace, Consul Enterprise [CONSUL_NAMESPACE].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+    /// Partition, Consul Enterprise [CONSUL_PARTITION].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) partition: Option<String>,
+}
+
+impl Connection {
+    /// The first connection flag that was given, for `--local`, which has no use for any.
+    pub(crate) fn first_given(&self) -> Option<&'static str> {
+        let given = [
+            ("--http-addr", self.http_addr.is_some()),
+            ("--token", self.token.is_some()),
+            ("--token-file", self.token_file.is_some()),
+            ("--ca-file", self.ca_file.is_some()),
+            ("--ca-path", self.ca_path.is_some()),
+            ("--client-cert", self.client_cert.is_some()),
+            ("--client-key", self.client_key.is_some()),
+            ("--tls-server-name", self.tls_server_name.is_some()),
+            ("--datacenter", self.datacenter.is_some()),
+            ("--namespace", self.namespace.is_some()),
+            ("--partition", self.partition.is_some()),
+        ];
+        given.into_iter().find_map(|(flag, given)| given.then_some(flag))
+    }
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct Output {
+    /// Say nothing but errors and losses.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Say more; twice: each confirmation.
+    #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet")]
+    pub(crate) verbose: u8,
+    /// Messages as text, or as one JSON object a line.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+    /// Colours in messages; NO_COLOR is respected.
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: ColorArg,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BehaviorArg {
+    Release,
+    Delete,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BackgroundArg {
+    /// Give them the grace to end, then kill them, by name
+    Kill,
+    /// Hold the lock until they end
+    Wait,
+    /// Release the lock at once and let them live
+    Leave,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorArg {
+    Auto,
+    Always,
+    Never,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definitions_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_commands_own_flags_reach_it_untouched() {
+        let cli = Cli::try_parse_from(["consul-lock", "run", "k", "--", "echo", "-n", "--ttl", "--", "-c"]);
+        let Ok(Cli { command: Command::Run(args) }) = cli else { panic!("{cli:?}") };
+        assert_eq!(args.command, ["echo", "-n", "--ttl", "--", "-c"]);
+        assert!(!args.waiting.no_wait && args.session.ttl.is_none());
+    }
+}

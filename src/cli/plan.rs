@@ -1,0 +1,253 @@
+//! From what was typed to what was meant: every flag is checked here, and files that it names are read, before anything
+//! is forked, connected or locked.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStringExt as _;
+
+use std::time::Duration;
+
+use consul_lock::Client;
+use consul_lock::consul::{Behavior, Config, ConfigError, Secret, SessionId, Settings};
+use consul_lock::lock::{Key, LockDelay, LockOptions, SessionOptions, Ttl};
+
+use super::args::{BackgroundArg, BehaviorArg, Connection, RunArgs};
+use super::exit::{Codes, code};
+use super::program::{self, NotRunnable};
+use crate::guard::{self, Background, Inherited};
+use crate::local::{Locks, Place};
+use crate::run::{LockPlan, Plan};
+
+/// Something that cannot be done, found before anything was done.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// Exit code.
+    pub(crate) code: u8,
+    /// What, and the mend.
+    pub(crate) message: String,
+}
+
+impl Refusal {
+    fn usage(message: impl ToString) -> Self {
+        Self { code: code::USAGE, message: message.to_string() }
+    }
+
+    fn configuration(message: impl ToString) -> Self {
+        Self { code: code::CONFIGURATION, message: message.to_string() }
+    }
+}
+
+impl From<ConfigError> for Refusal {
+    fn from(error: ConfigError) -> Self {
+        if error.is_usage() { Self::usage(error) } else { Self::configuration(error) }
+    }
+}
+
+impl From<NotRunnable> for Refusal {
+    fn from(error: NotRunnable) -> Self {
+        Self { code: error.exit_code(), message: error.to_string() }
+    }
+}
+
+/// A run as it was meant.
+pub(crate) struct Meant {
+    /// The run itself.
+    pub(crate) plan: Plan,
+    /// The exit codes that were chosen.
+    pub(crate) codes: Codes,
+    /// The lock's name, for messages.
+    pub(crate) key: Key,
+    /// Why the promise is not kept, told by every run of which that is true.
+    pub(crate) no_guarantee: Vec<&'static str>,
+}
+
+/// Makes sense of `args`.
+///
+/// # Errors
+/// The first thing that does not make sense, with its exit code.
+pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal> {
+    let key = only_key(&args)?;
+    let command = command(&args)?;
+    let mut no_guarantee = Vec::new();
+    let found = program::find(command.first().map_or(OsStr::new(""), OsString::as_os_str), std::env::var_os("PATH").as_deref())?;
+    if let Err(error) = program::refuse_privileged(&found) {
+        if !args.loss.no_guarantee {
+            return Err(error.into());
+        }
+        no_guarantee.push("the command gains privileges that put it beyond this user's signals");
+    }
+    if !guard::can_see_processes() {
+        if !args.loss.no_guarantee {
+            return Err(Refusal::usage(
+                "/proc is not mounted here, or not this system's, so that the command's descendants cannot be found: mount it, or give up \
+                 the guarantee with --no-guarantee",
+            ));
+        }
+        no_guarantee.push("/proc cannot be read, so that the command's descendants are not all found");
+    }
+    let program = found.file_name().map(|name| name.to_string_lossy().into_owned());
+    let codes = Codes { conflict: args.waiting.conflict_exit_code, lost: args.loss.lost_exit_code };
+    let grace = args.loss.kill_after.unwrap_or(LockOptions::DEFAULT_GRACE);
+    let wait = if args.waiting.no_wait { Some(Duration::ZERO) } else { args.waiting.wait };
+    let (kill_signal, background) = (args.loss.kill_signal, background(args.loss.background));
+    let lock = if args.local.local.is_some() {
+        local_lock(args, key.clone(), wait, program)?
+    } else {
+        let lock = consul_lock(args, key.clone(), wait, grace, program)?;
+        if let LockPlan::Consul { options, .. } = &lock
+            && options.session.is_none()
+            && options.lock_delay().get().is_zero()
+        {
+            no_guarantee.push("with a lock delay of 0 Consul may give the lock to somebody else while the command runs");
+        }
+        lock
+    };
+    let chain = std::env::var("CONSUL_LOCK_CHAIN").unwrap_or_default();
+    let chain = chain.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    let plan = Plan { lock, command, kill_signal, grace, background, inherited, chain };
+    Ok(Meant { plan, codes, key, no_guarantee })
+}
+
+/// The one key, with an answer to what people from other tools type.
+fn only_key(args: &RunArgs) -> Result<Key, Refusal> {
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty();
+    match args.keys.as_slice() {
+        [number, _, ..] if args.waiting.no_wait && is_number(number) => Err(Refusal::usage(format!(
+            "-n takes no number here: it means \"do not wait\", as in flock(1); a semaphore of {number} holders (consul lock -n \
+             {number}) is not to be had"
+        ))),
+        [dir, key, ..] if args.local.local.is_some() && dir.starts_with('/') => {
+            Err(Refusal::usage(format!("\"{dir}\" is no key: did you mean --local={dir} {key}?")))
+        }
+        [dir] if args.local.local.is_some() && dir.starts_with('/') => {
+            Err(Refusal::usage(format!("\"{dir}\" is no key: did you mean --local={dir} and a key after it?")))
+        }
+        [key] => key.parse().map_err(Refusal::usage),
+        [_, more, ..] => Err(Refusal::usage(format!(
+            "one key is what a run takes, and \"{more}\" is a second one; the command goes after --: consul-lock run KEY -- COMMAND"
+        ))),
+        [] => Err(Refusal::usage("which lock? consul-lock run KEY -- COMMAND")),
+    }
+}
+
+fn command(args: &RunArgs) -> Result<Vec<OsString>, Refusal> {
+    match &args.shell {
+        Some(text) => Ok(vec!["/bin/sh".into(), "-c".into(), text.clone()]),
+        None if args.command.is_empty() => {
+            Err(Refusal::usage("no command: consul-lock run KEY -- COMMAND [ARG]..., or -c 'COMMAND LINE' for a shell"))
+        }
+        None => Ok(args.command.clone()),
+    }
+}
+
+fn background(arg: BackgroundArg) -> Background {
+    match arg {
+        BackgroundArg::Kill => Background::Kill,
+        BackgroundArg::Wait => Background::Wait,
+        BackgroundArg::Leave => Background::Leave,
+    }
+}
+
+fn local_lock(args: RunArgs, key: Key, wait: Option<Duration>, program: Option<String>) -> Result<LockPlan, Refusal> {
+    let session = &args.session;
+    let useless = [
+        ("--session", session.session.is_some()),
+        ("--session-name", session.session_name.is_some()),
+        ("--ttl", session.ttl.is_some()),
+        ("--lock-delay", session.lock_delay.is_some()),
+        ("--behavior", session.behavior.is_some()),
+        ("--check", !session.checks.is_empty()),
+        ("--no-checks", session.no_checks),
+        ("--keep-key", session.keep_key),
+        ("--monitor-retries", args.loss.monitor_retries.is_some()),
+        ("--monitor-retry-time", args.loss.monitor_retry_time.is_some()),
+        ("--retry-for", args.waiting.retry_for.is_some()),
+    ];
+    let useless = useless.into_iter().find_map(|(flag, given)| given.then_some(flag));
+    if let Some(flag) = useless.or(args.connection.first_given()) {
+        return Err(Refusal::usage(format!("{flag} has no meaning with --local, which uses no Consul: leave one of them out")));
+    }
+    let place = match args.local.local {
+        Some(dir) if !dir.as_os_str().is_empty() => Place::Dir(dir),
+        _ => Place::Own,
+    };
+    let locks = Locks::open(place, args.loss.no_guarantee).map_err(Refusal::configuration)?;
+    let value = args.session.value.map(OsStringExt::into_vec);
+    Ok(LockPlan::Local { locks, key, wait, value, program })
+}
+
+fn consul_lock(
+    args: RunArgs, key: Key, wait: Option<Duration>, grace: Duration, program: Option<String>,
+) -> Result<LockPlan, Refusal> {
+    let session_opts = session_options(&args)?;
+    let session = args.session.session.as_deref().map(str::parse::<SessionId>).transpose().map_err(Refusal::usage)?;
+    let options = LockOptions {
+        value: args.session.value.map(OsStringExt::into_vec),
+        session,
+        session_opts,
+        monitor_retries: args.loss.monitor_retries,
+        monitor_retry_time: args.loss.monitor_retry_time.unwrap_or(LockOptions::DEFAULT_MONITOR_RETRY_TIME),
+        lock_wait_time: wait.unwrap_or(LockOptions::DEFAULT_WAIT),
+        lock_try_once: wait.is_some(),
+        grace,
+        retry_for: args.waiting.retry_for.unwrap_or(LockOptions::DEFAULT_RETRY_FOR),
+        keep_key: args.session.keep_key,
+        no_guarantee: args.loss.no_guarantee,
+        program,
+        ..LockOptions::new(key)
+    };
+    if options.session.is_none() {
+        if options.lock_delay().get().is_zero() && !options.no_guarantee {
+            return Err(Refusal::usage(
+                "with --lock-delay 0 Consul may give the lock to somebody else while the command runs: choose a lock delay up to 60s, \
+                 or give up the guarantee with --no-guarantee",
+            ));
+        }
+        options.terms().map_err(Refusal::usage)?;
+    }
+    let client = Client::new(config(args.connection)?)?;
+    Ok(LockPlan::Consul { client, options: Box::new(options) })
+}
+
+fn session_options(args: &RunArgs) -> Result<SessionOptions, Refusal> {
+    let session = &args.session;
+    let (mut node_checks, mut service_checks) = (None, None);
+    if session.no_checks {
+        node_checks = Some(Vec::new());
+    } else if !session.checks.is_empty() {
+        // Consul names a service's checks "service:ID" unless their owner named them otherwise, and looks both kinds up in
+        // the same way.
+        let (service, node): (Vec<_>, Vec<_>) =
+            session.checks.iter().cloned().partition(|check| check.starts_with("service:"));
+        node_checks = Some(node);
+        service_checks = Some(service).filter(|checks| !checks.is_empty());
+    }
+    Ok(SessionOptions {
+        name: session.session_name.clone(),
+        node_checks,
+        service_checks,
+        lock_delay: session.lock_delay.map(LockDelay::new).transpose().map_err(Refusal::usage)?,
+        behavior: session.behavior.map(|behavior| match behavior {
+            BehaviorArg::Release => Behavior::Release,
+            BehaviorArg::Delete => Behavior::Delete,
+        }),
+        ttl: session.ttl.map(Ttl::new).transpose().map_err(Refusal::usage)?,
+        ..SessionOptions::default()
+    })
+}
+
+fn config(flags: Connection) -> Result<Config, ConfigError> {
+    let settings = Settings {
+        http_addr: flags.http_addr,
+        token: flags.token.map(Secret::new),
+        token_file: flags.token_file,
+        ca_file: flags.ca_file,
+        ca_path: flags.ca_path,
+        client_cert: flags.client_cert,
+        client_key: flags.client_key,
+        tls_server_name: flags.tls_server_name,
+        datacenter: flags.datacenter,
+        namespace: flags.namespace,
+        partition: flags.partition,
+    };
+    settings.resolve(&|name| std::env::var(name).ok())
+}

@@ -1,0 +1,114 @@
+//! Messages for programs: one JSON object a line, with `ts` and `event`, and `key`, `session` and `fence` as soon as
+//! they are known. Durations are seconds.
+
+use std::time::{Duration, SystemTime};
+
+use consul_lock::lock::{Holder, Key, Record};
+use serde_json::{Map, Value, json};
+
+use super::Level;
+use crate::run::Note;
+
+/// Tells in JSON.
+#[derive(Debug)]
+pub(super) struct Json {
+    key: Key,
+    session: Option<String>,
+    fence: Option<u64>,
+}
+
+impl Json {
+    pub(super) fn new(key: Key) -> Self {
+        Self { key, session: None, fence: None }
+    }
+
+    /// The line for a note, if it is told at this level.
+    pub(super) fn line(&mut self, note: &Note, level: Level) -> Option<String> {
+        if let Note::Acquired { grant, .. } = note {
+            self.session.clone_from(&grant.session);
+            self.fence = Some(grant.fence);
+        }
+        let (needed, event, fields) = word(note);
+        (needed <= level).then(|| object(event, Some(&self.key), self.session.as_deref(), self.fence, fields))
+    }
+
+    /// A line that is always told.
+    pub(super) fn plain(&self, message: &str) -> String {
+        object("message", Some(&self.key), self.session.as_deref(), self.fence, json!({ "message": message }))
+    }
+}
+
+/// The line for the error that ended everything.
+pub(super) fn error(key: Option<&Key>, code: u8, message: &str) -> String {
+    object("error", key, None, None, json!({ "message": message, "exit_code": code }))
+}
+
+fn object(event: &str, key: Option<&Key>, session: Option<&str>, fence: Option<u64>, fields: Value) -> String {
+    let mut map = Map::new();
+    map.insert("ts".into(), humantime::format_rfc3339_millis(SystemTime::now()).to_string().into());
+    map.insert("event".into(), event.into());
+    let known = [("key", key.map(|key| key.as_str().into())), ("session", session.map(Into::into)), ("fence", fence.map(Into::into))];
+    map.extend(known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    if let Value::Object(fields) = fields {
+        map.extend(fields);
+    }
+    Value::Object(map).to_string()
+}
+
+fn word(note: &Note) -> (Level, &'static str, Value) {
+    use Level::{Always, Debug, Normal};
+    match note {
+        Note::Waiting(Holder { session, record }) => {
+            (Normal, "waiting", json!({ "holder": { "session": session.to_string(), "record": record } }))
+        }
+        Note::WaitingHere(record) => (Normal, "waiting", json!({ "holder": { "record": record.as_ref().map(fields_of) } })),
+        Note::Delayed(left) => (Normal, "delayed", json!({ "left": left.map(seconds) })),
+        Note::Retrying(why) => (Normal, "retrying", json!({ "reason": why })),
+        Note::SessionReplaced(id) => (Normal, "session_replaced", json!({ "new_session": id })),
+        Note::Acquired { after, .. } => (Normal, "acquired", json!({ "after": seconds(*after) })),
+        Note::Plan(terms) => {
+            let [confirm_every, term_after, kill_after, lock_delay] =
+                [terms.interval(), terms.until_term(), terms.until_deadline(), terms.delay()].map(seconds);
+            let plan = json!({
+                "confirm_every": confirm_every, "term_after": term_after, "kill_after": kill_after, "lock_delay": lock_delay,
+            });
+            (Normal, "lease", plan)
+        }
+        Note::NoGuarantee(why) => (Always, "no_guarantee", json!({ "reason": why })),
+        Note::Started(pid) => (Normal, "started", json!({ "pid": pid })),
+        Note::Unconfirmed { trouble, since, left, .. } => {
+            (Normal, "unconfirmed", json!({ "reason": trouble, "since": seconds(*since), "left": seconds(*left) }))
+        }
+        Note::Confirmed { after_trouble } => {
+            let level = if after_trouble.is_some() { Normal } else { Debug };
+            (level, "confirmed", json!({ "after": after_trouble.map(seconds) }))
+        }
+        Note::RenewalFailing(why) => (Normal, "renewal_failing", json!({ "reason": why })),
+        Note::Lost { loss, grace } => (Always, "lost", json!({ "reason": loss.to_string(), "grace": seconds(*grace) })),
+        Note::Dead { after, left } => {
+            (Always, "killed", json!({ "after": seconds(*after), "left": left.map(seconds) }))
+        }
+        Note::Forwarded(signal) => (Normal, "signal", json!({ "signal": signal.as_str(), "forwarded": true })),
+        Note::Hurried(signal) => (Normal, "signal", json!({ "signal": signal.as_str(), "forwarded": false })),
+        Note::Exited { code, signal, left } => {
+            (Normal, "exited", json!({ "code": code, "signal": signal.map(|s| s.as_str()), "left_behind": left }))
+        }
+        Note::KilledLeftBehind { pid, name } => (Always, "killed_left_behind", json!({ "pid": pid, "program": name })),
+        Note::Unkillable { pid, user, name } => {
+            (Always, "unkillable", json!({ "pid": pid, "user": user, "program": name }))
+        }
+        Note::HoldingOn => (Always, "holding_on", json!({})),
+        Note::TakingOver => (Always, "taking_over", json!({})),
+        Note::Released => (Normal, "released", json!({})),
+        Note::GoneBeforeRelease => (Normal, "gone_before_release", json!({})),
+        Note::ReleaseUnanswered(why) => (Normal, "release_unanswered", json!({ "reason": why })),
+    }
+}
+
+fn fields_of(record: &Record) -> Value {
+    serde_json::to_value(record).unwrap_or_default()
+}
+
+fn seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1000.0).round() / 1000.0
+}

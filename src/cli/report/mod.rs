@@ -1,0 +1,158 @@
+//! What a run tells, on standard error and nowhere else. A message never delays a decision: one thread writes, from a
+//! queue of fixed length; what finds it full is dropped and counted; and an error in writing is nobody's business.
+
+mod json;
+mod text;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use consul_lock::lock::Key;
+
+use super::args::{ColorArg, LogFormat, Output};
+use crate::run::Note;
+use json::Json;
+use text::Text;
+
+/// Messages that may wait for a reader of standard error.
+const QUEUE: usize = 256;
+
+/// How long the last messages of a run are waited for.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// How much is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    /// Whatever happens: losses, and what was killed.
+    Always,
+    /// Without `-q`.
+    Normal,
+    /// With `-v`.
+    Verbose,
+    /// With `-vv`.
+    Debug,
+}
+
+/// Writes what a run tells.
+#[derive(Debug)]
+pub(crate) struct Report {
+    format: Format,
+    level: Level,
+}
+
+#[derive(Debug)]
+enum Format {
+    Text(Text),
+    Json(Json),
+}
+
+impl Report {
+    /// A report on the lock `key`, as `output` wants it.
+    pub(crate) fn new(output: Output, key: Key) -> Self {
+        let level = match (output.quiet, output.verbose) {
+            (true, _) => Level::Always,
+            (false, 0) => Level::Normal,
+            (false, 1) => Level::Verbose,
+            (false, _) => Level::Debug,
+        };
+        let format = match output.log_format {
+            LogFormat::Text => Format::Text(Text::new(key, is_coloured(output.color))),
+            LogFormat::Json => Format::Json(Json::new(key)),
+        };
+        Self { format, level }
+    }
+
+    /// Starts the writer. To be called when there may be threads.
+    pub(crate) fn start(self) -> Writer {
+        let (notes, inbox) = sync_channel(QUEUE);
+        let (finished, done) = mpsc::channel::<()>();
+        let dropped = Arc::new(AtomicU64::new(0));
+        let lost = dropped.clone();
+        let write = move || {
+            self.write_all(&inbox, &lost);
+            drop(finished);
+        };
+        // Without a thread nothing is told, which is no reason not to run.
+        let _ = std::thread::Builder::new().name("report".into()).spawn(write);
+        Writer { notes, done, dropped }
+    }
+
+    fn write_all(mut self, inbox: &Receiver<Note>, dropped: &AtomicU64) {
+        while let Ok(note) = inbox.recv() {
+            self.write(&note);
+            match dropped.swap(0, Ordering::Relaxed) {
+                0 => {}
+                count => self.say(&format!("{count} messages were dropped: nobody read standard error")),
+            }
+        }
+    }
+
+    fn write(&mut self, note: &Note) {
+        let line = match &mut self.format {
+            Format::Text(text) => text.line(note, self.level),
+            Format::Json(json) => json.line(note, self.level),
+        };
+        if let Some(line) = line {
+            write_line(&line);
+        }
+    }
+
+    fn say(&mut self, message: &str) {
+        let line = match &mut self.format {
+            Format::Text(text) => text.plain(message),
+            Format::Json(json) => json.plain(message),
+        };
+        write_line(&line);
+    }
+
+    /// Tells the error that ended everything. For when there is no writer, or none any more.
+    pub(crate) fn error(output: Output, key: Option<&Key>, code: u8, message: &str) {
+        let line = match output.log_format {
+            LogFormat::Text => text::error(message, is_coloured(output.color)),
+            LogFormat::Json => json::error(key, code, message),
+        };
+        write_line(&line);
+    }
+}
+
+/// One system call a line, so that lines of several processes do not mix.
+fn write_line(line: &str) {
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+fn is_coloured(when: ColorArg) -> bool {
+    match when {
+        ColorArg::Always => true,
+        ColorArg::Never => false,
+        ColorArg::Auto => {
+            let unset = |name| std::env::var_os(name).is_none_or(|value| value.is_empty());
+            std::io::stderr().is_terminal() && unset("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+        }
+    }
+}
+
+/// The end that takes notes.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    notes: SyncSender<Note>,
+    done: Receiver<()>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Writer {
+    /// Takes a note; never waits.
+    pub(crate) fn tell(&self, note: Note) {
+        if self.notes.try_send(note).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until all is written, but not for a standard error that nobody reads.
+    pub(crate) fn finish(self) {
+        drop(self.notes);
+        let _ = self.done.recv_timeout(LAST_WORDS);
+    }
+}

@@ -1,0 +1,180 @@
+//! Messages for people: sentences, each at its level.
+
+use std::time::Duration;
+
+use consul_lock::lock::{Key, Loss};
+use nix::sys::signal::Signal;
+
+use super::Level;
+use crate::cli::duration;
+use crate::run::Note;
+
+/// Tells in text.
+#[derive(Debug)]
+pub(super) struct Text {
+    key: Key,
+    coloured: bool,
+    /// What is told once was told.
+    told_retrying: bool,
+    told_delayed: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Tone {
+    Plain,
+    Warning,
+    Bad,
+}
+
+impl Text {
+    pub(super) fn new(key: Key, coloured: bool) -> Self {
+        Self { key, coloured, told_retrying: false, told_delayed: false }
+    }
+
+    /// The line for a note, if it is told at this level.
+    pub(super) fn line(&mut self, note: &Note, level: Level) -> Option<String> {
+        let (needed, tone, message) = self.word(note)?;
+        (needed <= level).then(|| paint(tone, &message, self.coloured))
+    }
+
+    /// A line that is always told.
+    pub(super) fn plain(&self, message: &str) -> String {
+        paint(Tone::Plain, message, self.coloured)
+    }
+
+    #[allow(clippy::too_many_lines)] // A table, in the order of a run.
+    fn word(&mut self, note: &Note) -> Option<(Level, Tone, String)> {
+        use Level::{Always, Debug, Normal, Verbose};
+        use Tone::{Bad, Plain, Warning};
+        let key = &self.key;
+        Some(match note {
+            Note::Waiting(holder) => {
+                let who = match &holder.record {
+                    Some(record) => match record.age() {
+                        Some(age) => format!("{record} for {}", duration::show(whole(age))),
+                        None => record.to_string(),
+                    },
+                    None => format!("session {}", holder.session),
+                };
+                (Normal, Plain, format!("waiting for {key}, held by {who}"))
+            }
+            Note::WaitingHere(Some(record)) => (Normal, Plain, format!("waiting for {key}, held by {record}")),
+            Note::WaitingHere(None) => {
+                (Normal, Plain, format!("waiting for {key}, held by another process on this machine"))
+            }
+            Note::Delayed(left) => {
+                let level = if std::mem::replace(&mut self.told_delayed, true) { Debug } else { Normal };
+                let left = left.map_or_else(String::new, |left| format!(", {} at least", duration::show(whole(left))));
+                let why = "its last holder lost it and may still be at work";
+                (level, Plain, format!("waiting for {key} until its lock delay is over{left}: {why}"))
+            }
+            Note::Retrying(why) => {
+                let level = if std::mem::replace(&mut self.told_retrying, true) { Debug } else { Normal };
+                (level, Warning, format!("{why}; trying again"))
+            }
+            Note::SessionReplaced(id) => {
+                (Normal, Warning, format!("the session ended while waiting for {key}; waiting on under {id}"))
+            }
+            Note::Acquired { grant, after } => {
+                let session = grant.session.as_ref().map_or_else(String::new, |id| format!(", session {id}"));
+                let after = duration::show(*after);
+                (Verbose, Plain, format!("acquired {key} after {after} (fence {}{session})", grant.fence))
+            }
+            Note::Plan(terms) => {
+                let [every, term, kill, safe] =
+                    [terms.interval(), terms.until_term(), terms.until_deadline(), terms.delay()].map(duration::show);
+                let plan = format!(
+                    "lease: confirmed every {every}; without a confirmation SIGTERM after {term}, SIGKILL after {kill}, nobody \
+                     else before {safe}"
+                );
+                (Verbose, Plain, plan)
+            }
+            Note::NoGuarantee(why) => (Always, Warning, format!("no guarantee: {why}")),
+            Note::Started(pid) => (Verbose, Plain, format!("started the command, pid {pid}")),
+            Note::Unconfirmed { trouble, since, left, first, urgent } => {
+                let level = if *urgent { Normal } else if *first { Verbose } else { Debug };
+                let (since, left) = (duration::show(*since), duration::show(*left));
+                let message = format!(
+                    "{key} not confirmed for {since}: {trouble}; the command is told to stop in {left} unless Consul answers"
+                );
+                (level, Warning, message)
+            }
+            Note::Confirmed { after_trouble: Some(time) } => {
+                (Verbose, Plain, format!("{key} confirmed again after {}", duration::show(*time)))
+            }
+            Note::Confirmed { after_trouble: None } => (Debug, Plain, format!("{key} confirmed")),
+            Note::RenewalFailing(why) => (Verbose, Warning, format!("the session is not renewed: {why}")),
+            Note::Lost { loss, grace } => (Always, Bad, format!("lost {key}: {loss}; {}", verdict(loss, *grace))),
+            Note::Dead { after, left } => {
+                let left = match left {
+                    Some(left) => format!("{} before anybody else could hold the lock", duration::show(*left)),
+                    None => "somebody else may have held the lock before".to_owned(),
+                };
+                (Always, Bad, format!("the command and all that it started was dead {} after that, {left}", duration::show(*after)))
+            }
+            Note::Forwarded(signal) => (Verbose, Plain, format!("passed {} on to the command", name(*signal))),
+            Note::Hurried(signal) => (Verbose, Plain, format!("{} came", name(*signal))),
+            Note::Exited { code, signal, left } => {
+                let how = match (code, signal) {
+                    (_, Some(signal)) => format!("died of {}", name(*signal)),
+                    (Some(code), None) => format!("ended with code {code}"),
+                    (None, None) => "ended".to_owned(),
+                };
+                let left = match left {
+                    0 => String::new(),
+                    1 => ", leaving a process behind".to_owned(),
+                    left => format!(", leaving {left} processes behind"),
+                };
+                (Verbose, Plain, format!("the command {how}{left}"))
+            }
+            Note::KilledLeftBehind { pid, name } => {
+                let mend = "--background wait holds the lock for such processes, --background leave lets them live";
+                (Always, Warning, format!("ended {name} (pid {pid}), which the command left behind: {mend}"))
+            }
+            Note::Unkillable { pid, user, name } => {
+                (Always, Bad, format!("{name} (pid {pid} of {user}) cannot be killed"))
+            }
+            Note::HoldingOn => {
+                (Always, Bad, format!("holding on to {key} until it ends; another signal gives up on that"))
+            }
+            Note::TakingOver => (Always, Bad, "lock-guard does not answer; killing the command in its place".to_owned()),
+            Note::Released => (Verbose, Plain, format!("released {key}")),
+            Note::GoneBeforeRelease => {
+                (Normal, Warning, format!("{key} was not ours any more when it was released: it was lost shortly before the end"))
+            }
+            Note::ReleaseUnanswered(why) => {
+                (Normal, Warning, format!("{key} may not be released ({why}): it is free when its session's TTL has passed"))
+            }
+        })
+    }
+}
+
+fn verdict(loss: &Loss, grace: Duration) -> String {
+    match (loss, grace.is_zero()) {
+        (_, true) => "killing the command".to_owned(),
+        (_, false) => format!("ending the command, {} to go until SIGKILL", duration::show(grace)),
+    }
+}
+
+/// Nobody wants to know that a lock has been held for 3.217 s.
+fn whole(time: Duration) -> Duration {
+    Duration::from_secs(time.as_secs())
+}
+
+fn name(signal: Signal) -> &'static str {
+    signal.as_str()
+}
+
+/// The line for the error that ended everything.
+pub(super) fn error(message: &str, coloured: bool) -> String {
+    paint(Tone::Bad, message, coloured)
+}
+
+fn paint(tone: Tone, message: &str, coloured: bool) -> String {
+    let colour = match tone {
+        Tone::Plain => "36",
+        Tone::Warning => "33",
+        Tone::Bad => "31",
+    };
+    if coloured { format!("\x1b[{colour}mconsul-lock:\x1b[0m {message}") } else { format!("consul-lock: {message}") }
+}

@@ -1,0 +1,149 @@
+//! Why a lock could not be had, kept or given back.
+
+use thiserror::Error;
+
+use super::key::Key;
+use super::lease::TooTight;
+use super::notice::{Holder, Loss};
+use crate::consul::{Address, Client, Error as ConsulError, SessionId};
+
+/// Why a lock could not be had, kept or given back.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// Consul gave no answer that could be used, for as long as was allowed; or one that is final.
+    #[error(transparent)]
+    Consul(#[from] ConsulError),
+    /// Somebody else has the lock, and waiting was over.
+    #[error("{key} is held by {}", who(.holder))]
+    Held {
+        /// The lock that was wanted.
+        key: Key,
+        /// Who has it.
+        holder: Holder,
+    },
+    /// Nobody has the lock, but its lock delay outlasts the waiting.
+    #[error("{key} is free but under its lock delay: the last holder lost it and may still be at work; wait longer (-w)")]
+    Delayed {
+        /// The lock that was wanted.
+        key: Key,
+    },
+    /// The key is held by another run under the very session that was given.
+    #[error("{key} is held by another run of session {session}: a session holds a key once; end that run, or use a session of your own")]
+    HeldBySameSession {
+        /// The lock that was wanted.
+        key: Key,
+        /// The session that was given.
+        session: SessionId,
+    },
+    /// The key is in use for something that is no lock.
+    #[error("{key} at {address} is no lock: {what}; it was left as it is: choose another key")]
+    Foreign {
+        /// The lock that was wanted.
+        key: Key,
+        /// Where it was found.
+        address: Address,
+        /// What is in the key.
+        what: &'static str,
+    },
+    /// The token lacks a rule.
+    #[error("Consul at {address} denied {what} (\"{answer}\"): the token needs {rule}")]
+    Denied {
+        /// Who denied it.
+        address: Address,
+        /// What was tried.
+        what: &'static str,
+        /// What came back.
+        answer: String,
+        /// The ACL rule that would allow it, as HCL.
+        rule: String,
+    },
+    /// The session that was given is not there.
+    #[error("session {session} does not exist at {address}: make one (PUT /v1/session/create), or leave --session out")]
+    NoSuchSession {
+        /// The session that was given.
+        session: SessionId,
+        /// Who does not know it.
+        address: Address,
+    },
+    /// The session that was given is not as was asked for.
+    #[error("session has the {what} \"{has}\", not \"{wanted}\": a given session keeps its own; leave the flag out")]
+    Contradiction {
+        /// Which property.
+        what: &'static str,
+        /// What was asked for.
+        wanted: String,
+        /// What the session has.
+        has: String,
+    },
+    /// The settings of the given session leave no room for the promise.
+    #[error(transparent)]
+    TooTight(#[from] TooTight),
+    /// The given session has no lock delay, so that Consul promises nothing.
+    #[error("session {0} has a lock delay of 0, with which no promise can be kept: make one with a lock delay, or pass --no-guarantee")]
+    NoLockDelay(SessionId),
+    /// The lock was given up on request.
+    #[error("gave up waiting")]
+    Stopped,
+    /// The operating system gave no thread.
+    #[error("cannot start a thread ({0}): raise the limit on processes (ulimit -u)")]
+    Thread(#[from] std::io::Error),
+    /// `unlock` without a lock: Go's `ErrLockNotHeld`.
+    #[error("{0} is not held")]
+    NotHeld(Key),
+    /// `lock` on a lock that is held: Go's `ErrLockHeld`.
+    #[error("{0} is held by this very lock already")]
+    AlreadyHeld(Key),
+    /// `destroy` of a lock that is held: Go's `ErrLockInUse`.
+    #[error("{0} is in use")]
+    InUse(Key),
+    /// The lock turned out to be lost when it was given back.
+    #[error("the lock was lost before it was released: {0}")]
+    LostBefore(Loss),
+}
+
+impl Error {
+    /// The error of a session that could not be made.
+    pub(super) fn denied_session(client: &Client, error: ConsulError) -> Self {
+        Self::denied(client, error, "making a session", "session_prefix \"\" { policy = \"write\" }".to_owned())
+    }
+
+    /// The error of a session that could not be read.
+    pub(super) fn denied_session_read(client: &Client, error: ConsulError) -> Self {
+        Self::denied(client, error, "reading the session", "session_prefix \"\" { policy = \"write\" }".to_owned())
+    }
+
+    /// The error of a request about the key.
+    pub(super) fn about_key(client: &Client, key: &Key, error: ConsulError) -> Self {
+        Self::denied(client, error, "access to the key", key_rule(key))
+    }
+
+    /// A denial within a transaction.
+    pub(super) fn denied_key(client: &Client, key: &Key, answer: &str) -> Self {
+        let address = client.address().clone();
+        Self::Denied { address, what: "writing the key", answer: answer.to_owned(), rule: key_rule(key) }
+    }
+
+    fn denied(client: &Client, error: ConsulError, what: &'static str, rule: String) -> Self {
+        match error.denial() {
+            Some(answer) => {
+                let (address, answer) = (client.address().clone(), answer.to_owned());
+                Self::Denied { address, what, answer, rule }
+            }
+            None => Self::Consul(error),
+        }
+    }
+}
+
+fn key_rule(key: &Key) -> String {
+    format!("key \"{key}\" {{ policy = \"write\" }}")
+}
+
+fn who(holder: &Holder) -> String {
+    match &holder.record {
+        Some(record) => match record.age() {
+            Some(age) => format!("{record} for {}", humantime::format_duration(std::time::Duration::from_secs(age.as_secs()))),
+            None => record.to_string(),
+        },
+        None => format!("session {}", holder.session),
+    }
+}

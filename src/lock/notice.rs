@@ -1,0 +1,108 @@
+//! What a lock has to tell while it is waited for and while it is held. The lock decides nothing about messages or
+//! processes: whoever asked for it listens, and acts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::record::Record;
+use crate::clock::Moment;
+use crate::consul::{Entry, Error as ConsulError, SessionId};
+
+/// A thing that happened to a lock.
+#[derive(Debug, Clone)]
+pub enum Notice {
+    /// The key is held by somebody else; told once for each holder.
+    Waiting(Holder),
+    /// The key is free but nobody may have it yet: the last holder may still be at work. The time is how long that goes
+    /// on, where it is known.
+    Delayed(Option<Duration>),
+    /// Consul gave no usable answer and is asked again.
+    Retrying(Trouble),
+    /// Our session ended while we waited; we go on under this new one.
+    SessionReplaced(SessionId),
+    /// The lock was ours at a time not before this moment.
+    Confirmed(Moment),
+    /// A confirmation failed. The lock may still be ours.
+    Unconfirmed(Trouble),
+    /// A renewal failed although the lock itself is confirmed; told once until one succeeds.
+    RenewalFailing(Trouble),
+    /// The lock is no longer ours.
+    Lost(Loss),
+}
+
+/// Why a request gave nothing to go by, in words for a person.
+#[derive(Debug, Clone)]
+pub struct Trouble(pub String);
+
+impl From<&ConsulError> for Trouble {
+    fn from(error: &ConsulError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Who holds a key, as far as it can be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The session that holds the key.
+    pub session: SessionId,
+    /// Its record; absent for Go clients and `consul lock`, which store nothing.
+    pub record: Option<Record>,
+}
+
+impl Holder {
+    /// The holder of an entry; nothing if it is free.
+    #[must_use]
+    pub fn of(entry: &Entry) -> Option<Self> {
+        Some(Self { session: entry.session.clone()?, record: Record::read(&entry.value) })
+    }
+}
+
+/// How a lock was lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Loss {
+    /// The key is there without a session: ours has ended, and the lock delay keeps everybody else out.
+    Invalidated,
+    /// The key is gone, under behavior "delete": as [`Loss::Invalidated`].
+    Deleted,
+    /// The key is gone although nothing of ours deletes it: somebody is past the lock delay.
+    Removed,
+    /// Somebody else holds the key.
+    Taken(Holder),
+    /// Nothing confirmed the lock for as long as the lease allows.
+    Unconfirmed,
+    /// More confirmations failed in a row than [`monitor_retries`](super::LockOptions::monitor_retries) bears.
+    RetriesSpent(u32),
+}
+
+impl Loss {
+    /// Whether somebody else may be at work already, so that there is no time for a grace.
+    #[must_use]
+    pub fn is_past_the_delay(&self) -> bool {
+        matches!(self, Self::Removed | Self::Taken(_))
+    }
+
+    /// Whether the lock may still be ours, so that it has to be given back.
+    #[must_use]
+    pub fn is_by_doubt(&self) -> bool {
+        matches!(self, Self::Unconfirmed | Self::RetriesSpent(_))
+    }
+}
+
+impl std::fmt::Display for Loss {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Invalidated => f.write_str("its session has ended"),
+            Self::Deleted => f.write_str("its session has ended and the key with it"),
+            Self::Removed => f.write_str("the key was removed by somebody, and others may hold it already"),
+            Self::Taken(holder) => match &holder.record {
+                Some(record) => write!(f, "{record} holds it already"),
+                None => write!(f, "session {} holds it already", holder.session),
+            },
+            Self::Unconfirmed => f.write_str("nothing has confirmed it for as long as it is safe"),
+            Self::RetriesSpent(retries) => write!(f, "more than {retries} confirmations failed in a row"),
+        }
+    }
+}
+
+/// Where notices go. Called from the lock's threads; it must not block.
+pub type Tell = Arc<dyn Fn(Notice) + Send + Sync>;

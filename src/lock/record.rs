@@ -1,0 +1,136 @@
+//! The holder record: who holds a key, written into its value for people and for waiters. A waiter needs the lock delay
+//! in it, since a server that restarts can forget a delay that it should enforce; a client needs the run in it, to know
+//! its own entry again after a reply was lost.
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+/// The value of a held key, as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The machine's name.
+    pub host: String,
+    /// The keeper's process id.
+    pub pid: u32,
+    /// The user's name, or the number of one without a name.
+    pub user: String,
+    /// The program's name alone, never its arguments.
+    pub command: String,
+    /// When the lock was asked for, RFC 3339 in UTC, to the second.
+    pub acquired_at: String,
+    /// The session's lock delay as text, such as `30s`.
+    pub lock_delay: String,
+    /// A number that tells this run from any other.
+    pub run: String,
+    /// `consul-lock/VERSION`.
+    pub tool: String,
+    /// Set when the key was given back on purpose and left in place: without it, a record in a key without a session
+    /// means that the holder was deprived of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released_at: Option<String>,
+}
+
+impl Record {
+    /// A record of this process, with a fresh run number.
+    #[must_use]
+    pub fn new(program: Option<&str>, lock_delay: Duration) -> Self {
+        let host = nix::unistd::gethostname().map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into());
+        let uid = nix::unistd::geteuid();
+        let user = match nix::unistd::User::from_uid(uid) {
+            Ok(Some(user)) => user.name,
+            Ok(None) | Err(_) => uid.to_string(),
+        };
+        let own_name = || {
+            let path = std::env::args_os().next().unwrap_or_default();
+            std::path::Path::new(&path).file_name().map_or_else(String::new, |name| name.to_string_lossy().into())
+        };
+        Self {
+            host,
+            pid: std::process::id(),
+            user,
+            command: program.map_or_else(own_name, str::to_owned),
+            acquired_at: timestamp(SystemTime::now()),
+            lock_delay: format!("{lock_delay:?}"),
+            run: format!("{:016x}", fastrand::u64(..)),
+            tool: concat!("consul-lock/", env!("CARGO_PKG_VERSION")).to_owned(),
+            released_at: None,
+        }
+    }
+
+    /// Reads a key's value; nothing if it is no record, which is no error: the key may be a Go client's.
+    #[must_use]
+    pub fn read(value: &[u8]) -> Option<Self> {
+        serde_json::from_slice(value).ok()
+    }
+
+    /// The value to store.
+    #[must_use]
+    pub fn to_value(&self) -> Vec<u8> {
+        // Strings and a number: there is nothing in it that JSON could refuse.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// The same record, given back on purpose now.
+    #[must_use]
+    pub fn released(&self) -> Self {
+        Self { released_at: Some(timestamp(SystemTime::now())), ..self.clone() }
+    }
+
+    /// The holder's lock delay; nothing if somebody wrote nonsense.
+    #[must_use]
+    pub fn lock_delay(&self) -> Option<Duration> {
+        humantime::parse_duration(&self.lock_delay).ok()
+    }
+
+    /// How long ago it was asked for; nothing if the clocks disagree or it is no time.
+    #[must_use]
+    pub fn age(&self) -> Option<Duration> {
+        let then = humantime::parse_rfc3339(&self.acquired_at).ok()?;
+        SystemTime::now().duration_since(then).ok()
+    }
+}
+
+impl std::fmt::Display for Record {
+    /// Who it is, in a few words: `backup (pid 71 of root on web1)`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let plain = |text: &str| text.chars().filter(|c| !c.is_control()).collect::<String>();
+        write!(f, "{} (pid {} of {} on {})", plain(&self.command), self.pid, plain(&self.user), plain(&self.host))
+    }
+}
+
+fn timestamp(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_comes_back_as_it_was_written() {
+        let record = Record::new(Some("backup"), Duration::from_secs(30));
+        assert_eq!(Record::read(&record.to_value()), Some(record.clone()));
+        assert_eq!(record.lock_delay, "30s");
+        assert_eq!(record.lock_delay(), Some(Duration::from_secs(30)));
+        assert!(!String::from_utf8_lossy(&record.to_value()).contains("released_at"));
+        assert!(record.released().released_at.is_some());
+        assert_ne!(Record::new(None, Duration::ZERO).run, record.run);
+    }
+
+    #[test]
+    fn odd_delays_survive() {
+        for ms in [500, 2_500, 7_000, 59_999] {
+            let delay = Duration::from_millis(ms);
+            assert_eq!(Record::new(None, delay).lock_delay(), Some(delay));
+        }
+        assert_eq!(Record::new(None, Duration::ZERO).lock_delay(), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn strangers_values_are_no_records() {
+        for value in [&b""[..], b"hello", b"{}", b"[1]", b"\xff\xfe"] {
+            assert_eq!(Record::read(value), None);
+        }
+    }
+}

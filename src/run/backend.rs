@@ -1,0 +1,212 @@
+//! The two kinds of lock that a command can run under, as one: Consul's, which has a lease, and this machine's own,
+//! which cannot be lost. Each waits in a thread of its own.
+
+use std::ffi::OsString;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::thread;
+use std::time::Duration;
+
+use consul_lock::Client;
+use consul_lock::clock::Moment;
+use consul_lock::lock::{self, Holding, Key, Keeper, LockOptions, Notice, Release, Stop, Tell};
+
+use super::Input;
+use super::event::{Event, Grant, Released};
+use super::outcome::{Class, Refused};
+use super::state::Here;
+use crate::local::{self, Locks};
+
+/// The lock that a run wants.
+#[derive(Debug)]
+pub(crate) enum LockPlan {
+    /// A key in Consul.
+    Consul {
+        /// Where.
+        client: Client,
+        /// What.
+        options: Box<LockOptions>,
+    },
+    /// A file on this machine.
+    Local {
+        /// Where.
+        locks: Locks,
+        /// What.
+        key: Key,
+        /// How long to wait; nothing is for ever.
+        wait: Option<Duration>,
+        /// What the file says while it is held; a record if absent.
+        value: Option<Vec<u8>>,
+        /// The program named in the record.
+        program: Option<String>,
+    },
+}
+
+/// A lock that is held.
+#[derive(Debug)]
+pub(super) enum Held {
+    Consul(Box<Holding>),
+    Local { held: local::Held, key: Key, fence: u64, run: String },
+}
+
+impl LockPlan {
+    /// Until when a lock on this machine is waited for; Consul's waiters watch their own time.
+    pub(super) fn here(&self, now: Moment) -> Option<Here> {
+        match self {
+            Self::Consul { .. } => None,
+            Self::Local { wait, .. } => Some(Here { give_up_at: wait.map(|wait| now + wait), conflict: None }),
+        }
+    }
+
+    /// Starts to wait for the lock.
+    pub(super) fn acquire(self, stop: Stop, inbox: Sender<Input>) -> std::io::Result<()> {
+        let wait = move || {
+            let result = match self {
+                Self::Consul { client, options } => acquire_in_consul(&client, &options, &stop, &inbox),
+                Self::Local { locks, key, wait, value, program } => {
+                    acquire_here(&locks, key, wait, value, program.as_deref(), &inbox)
+                }
+            };
+            let input = match result {
+                Ok(held) => Input::Acquired(held),
+                Err(refused) => Input::Event(Event::NotAcquired(refused)),
+            };
+            // Nobody listens once the run has ended without us.
+            let _ = inbox.send(input);
+        };
+        thread::Builder::new().name("acquire".into()).spawn(wait).map(drop)
+    }
+}
+
+/// Notices as the run's events.
+fn teller(inbox: &Sender<Input>) -> Tell {
+    let inbox = inbox.clone();
+    Arc::new(move |notice: Notice| {
+        let _ = inbox.send(Input::Event(Event::Lock(notice)));
+    })
+}
+
+fn acquire_in_consul(
+    client: &Client, options: &LockOptions, stop: &Stop, inbox: &Sender<Input>,
+) -> Result<Held, Refused> {
+    match lock::acquire(client, options, stop, &teller(inbox)) {
+        Ok(holding) => Ok(Held::Consul(Box::new(holding))),
+        Err(error) => Err(Refused { class: class(&error), message: error.to_string() }),
+    }
+}
+
+/// What a lock's error means to the one who wanted it.
+fn class(error: &lock::Error) -> Class {
+    use lock::Error;
+    match error {
+        Error::Held { .. } | Error::Delayed { .. } | Error::HeldBySameSession { .. } => Class::Conflict,
+        Error::Denied { .. } => Class::Denied,
+        Error::Foreign { .. } => Class::Configuration,
+        Error::NoSuchSession { .. } | Error::Contradiction { .. } | Error::TooTight(_) | Error::NoLockDelay(_) => {
+            Class::Usage
+        }
+        Error::Consul(error) if error.is_denied() => Class::Denied,
+        Error::Consul(error) if error.is_configuration() => Class::Configuration,
+        Error::Consul(_) => Class::Unavailable,
+        _ => Class::Internal,
+    }
+}
+
+fn acquire_here(
+    locks: &Locks, key: Key, wait: Option<Duration>, value: Option<Vec<u8>>, program: Option<&str>,
+    inbox: &Sender<Input>,
+) -> Result<Held, Refused> {
+    let refuse = |error: &local::Error| {
+        let class = if error.is_config() { Class::Configuration } else { Class::Internal };
+        Refused { class, message: error.to_string() }
+    };
+    let mut held = match locks.try_lock(&key).map_err(|error| refuse(&error))? {
+        Some(held) => held,
+        None => {
+            let holder = locks.holder(&key).ok().flatten().and_then(|text| lock::Record::read(text.as_bytes()));
+            if wait.is_some_and(|wait| wait.is_zero()) {
+                return Err(Refused::held_here(&key, holder.as_ref()));
+            }
+            let _ = inbox.send(Input::Event(Event::WaitingHere { key: key.clone(), holder }));
+            locks.lock(&key).map_err(|error| refuse(&error))?
+        }
+    };
+    let record = lock::Record::new(program, Duration::ZERO);
+    let value = value.unwrap_or_else(|| record.to_value());
+    let fence = held.take_fence(&value).map_err(|error| refuse(&error))?;
+    Ok(Held::Local { held, key, fence, run: record.run })
+}
+
+impl Held {
+    pub(super) fn grant(&self) -> Grant {
+        match self {
+            Self::Consul(holding) => {
+                let session = Some(holding.session().to_string());
+                Grant { lease: Some(holding.lease()), session, fence: holding.fence() }
+            }
+            Self::Local { fence, .. } => Grant { lease: None, session: None, fence: *fence },
+        }
+    }
+
+    /// What the command finds in its environment.
+    pub(super) fn environment(&self, chain: &[String]) -> Vec<(String, OsString)> {
+        let (key, session, own_link, fence, index) = match self {
+            Self::Consul(holding) => {
+                let session = holding.session().to_string();
+                (holding.key(), session.clone(), session, holding.fence(), holding.lock_index().to_string())
+            }
+            Self::Local { key, fence, run, .. } => (key, String::new(), format!("local:{run}"), *fence, String::new()),
+        };
+        let chain = chain.iter().cloned().chain([own_link]).collect::<Vec<_>>().join("\n");
+        [
+            ("CONSUL_LOCK_HELD", "true".to_owned()),
+            ("CONSUL_LOCK_KEY", key.to_string()),
+            ("CONSUL_LOCK_SESSION", session),
+            ("CONSUL_LOCK_FENCE", fence.to_string()),
+            ("CONSUL_LOCK_INDEX", index),
+            ("CONSUL_LOCK_CHAIN", chain),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .collect()
+    }
+
+    /// The descriptor that the tree inherits, so that the lock outlives keeper and guard.
+    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Consul(_) => None,
+            Self::Local { held, .. } => Some(held.descriptor()),
+        }
+    }
+
+    /// Starts to hold on to it.
+    pub(super) fn keep(&self, inbox: &Sender<Input>) -> std::io::Result<Option<Keeper>> {
+        match self {
+            Self::Consul(holding) => Keeper::start(holding, &teller(inbox)).map(Some),
+            Self::Local { .. } => Ok(None),
+        }
+    }
+
+    /// Gives it back, in a thread of its own where that may take a while.
+    pub(super) fn release(self, stop: Stop, inbox: Sender<Input>) {
+        let failed = inbox.clone();
+        let release = move || {
+            let released = match self {
+                Self::Consul(holding) => match holding.release(&stop) {
+                    Release::Released => Released::Done,
+                    Release::AlreadyGone => Released::AlreadyGone,
+                    Release::Unanswered(error) => Released::Unanswered(error.to_string()),
+                },
+                Self::Local { held, .. } => match held.release() {
+                    Ok(()) => Released::Done,
+                    Err(error) => Released::Unanswered(error.to_string()),
+                },
+            };
+            let _ = inbox.send(Input::Event(Event::Released(released)));
+        };
+        if let Err(error) = thread::Builder::new().name("release".into()).spawn(release) {
+            let _ = failed.send(Input::Event(Event::Released(Released::Unanswered(error.to_string()))));
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The run command: the one event loop in which lock, guard and signals meet. Threads wait for what can happen and say
+//! it over one channel; the [state](state) decides; what it decides is done here, at once and in order.
+
+use std::ffi::OsString;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use consul_lock::clock::Moment;
+use consul_lock::lock::{Keeper, Stop};
+use nix::sys::signal::Signal;
+
+mod backend;
+mod event;
+mod note;
+mod outcome;
+mod signals;
+mod state;
+
+pub(crate) use backend::LockPlan;
+pub(crate) use note::Note;
+pub(crate) use outcome::{Class, Outcome, Refused};
+pub(crate) use state::ends_us;
+
+use crate::guard::{self, Background, Guard, Inherited};
+use backend::Held;
+use event::{Action, Event};
+use state::Run;
+
+/// Everything that a run needs to know.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// The lock.
+    pub(crate) lock: LockPlan,
+    /// The command and its arguments, as typed.
+    pub(crate) command: Vec<OsString>,
+    /// The first signal on a loss.
+    pub(crate) kill_signal: Signal,
+    /// Time between that and SIGKILL.
+    pub(crate) grace: Duration,
+    /// What becomes of descendants that outlive the command.
+    pub(crate) background: Background,
+    /// What we were started with.
+    pub(crate) inherited: Inherited,
+    /// The sessions of the runs that this one is nested in, outermost first.
+    pub(crate) chain: Vec<String>,
+}
+
+/// What the loop's channel carries.
+#[derive(Debug)]
+enum Input {
+    /// The lock, held.
+    Acquired(Held),
+    /// Anything else.
+    Event(Event),
+}
+
+/// Runs the command under the lock. The guard is forked first of all: from here on there may be threads. `report`
+/// begins to tell, which takes a thread, and gives the function that takes what is told.
+///
+/// # Errors
+/// A fault of the machine: no process, no thread, no handler to be had.
+pub(crate) fn run<R: FnMut(Note)>(plan: Plan, report: impl FnOnce() -> R) -> anyhow::Result<Outcome> {
+    let guard_plan = guard::Plan {
+        command: plan.command,
+        grace: plan.grace,
+        first_signal: plan.kill_signal,
+        background: plan.background,
+        inherited: plan.inherited.clone(),
+    };
+    let guard = guard::fork(guard_plan).context("cannot fork the guard")?;
+    let (inbox, events) = channel();
+    let report = report();
+    signals::listen(&plan.inherited, guard.pid(), &inbox).context("cannot handle signals")?;
+    listen_to(&guard, &inbox).context("cannot start a thread")?;
+    let now = Moment::now();
+    let state = Run::new(now, plan.chain.clone(), plan.lock.here(now));
+    let stop = Stop::new();
+    plan.lock.acquire(stop.clone(), inbox.clone()).context("cannot start a thread")?;
+    let inherited = plan.inherited;
+    let outcome = Loop { guard, inbox, stop, held: None, keeper: None, chain: plan.chain, inherited, report }.run(state, &events);
+    Ok(outcome)
+}
+
+fn listen_to(guard: &Guard, inbox: &Sender<Input>) -> std::io::Result<()> {
+    let (listener, inbox) = (guard.listen()?, inbox.clone());
+    let listen = move || {
+        for report in listener {
+            if inbox.send(Input::Event(Event::Guard(report))).is_err() {
+                return;
+            }
+        }
+        let _ = inbox.send(Input::Event(Event::GuardSilent));
+    };
+    thread::Builder::new().name("guard".into()).spawn(listen).map(drop)
+}
+
+struct Loop<R> {
+    guard: Guard,
+    inbox: Sender<Input>,
+    stop: Stop,
+    held: Option<Held>,
+    keeper: Option<Keeper>,
+    chain: Vec<String>,
+    inherited: Inherited,
+    report: R,
+}
+
+impl<R: FnMut(Note)> Loop<R> {
+    fn run(mut self, mut state: Run, events: &Receiver<Input>) -> Outcome {
+        loop {
+            let event = match self.next(&state, events) {
+                Input::Event(event) => event,
+                Input::Acquired(held) => {
+                    self.keep(&held);
+                    let grant = held.grant();
+                    self.held = Some(held);
+                    Event::Acquired(grant)
+                }
+            };
+            for action in state.on(event, Moment::now()) {
+                if let Some(outcome) = self.act(action) {
+                    return outcome;
+                }
+            }
+        }
+    }
+
+    fn next(&self, state: &Run, events: &Receiver<Input>) -> Input {
+        let wake_at = state.wake_at().unwrap_or_else(|| Moment::now() + Duration::from_secs(3600));
+        match events.recv_timeout(wake_at.since(Moment::now())) {
+            Ok(input) => input,
+            // We hold a sender ourselves, so that the channel is never cut.
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Input::Event(Event::Tick),
+        }
+    }
+
+    /// Does one thing; gives the outcome when that was the last.
+    fn act(&mut self, action: Action) -> Option<Outcome> {
+        match action {
+            Action::StopWaiting => self.stop.throw(),
+            Action::Start(deadline) => self.start(deadline),
+            Action::Extend(deadline) => self.guard.extend(deadline),
+            Action::End(kill_at) => self.guard.end(kill_at),
+            Action::Forward(signal) => self.guard.signal(signal),
+            Action::Kill => self.guard.kill(),
+            Action::TakeOver => self.take_over(),
+            Action::Release => self.release(),
+            Action::Tell(note) => {
+                // The command runs: what it reads and writes is its own alone.
+                if matches!(note, Note::Started(_)) {
+                    self.inherited.release_descriptors();
+                }
+                (self.report)(note);
+            }
+            Action::Finish(outcome) => {
+                self.guard.dismiss();
+                return Some(outcome);
+            }
+        }
+        None
+    }
+
+    fn keep(&mut self, held: &Held) {
+        match held.keep(&self.inbox) {
+            Ok(keeper) => self.keeper = keeper,
+            // Unconfirmed, the command is ended in time by the guard.
+            Err(error) => (self.report)(Note::RenewalFailing(format!("cannot start a thread: {error}"))),
+        }
+    }
+
+    fn start(&mut self, deadline: Option<Moment>) {
+        let Some(held) = &self.held else { return };
+        let started = self.guard.start(&held.environment(&self.chain), deadline, held.descriptor());
+        if started.is_err() {
+            // A guard that cannot be told is a guard that is gone; its line says so, too.
+            let _ = self.inbox.send(Input::Event(Event::GuardSilent));
+        }
+    }
+
+    fn take_over(&self) {
+        let takeover = self.guard.takeover();
+        let inbox = self.inbox.clone();
+        let left = takeover.kill_all();
+        let _ = inbox.send(Input::Event(Event::TakenOver { left }));
+    }
+
+    fn release(&mut self) {
+        if let Some(keeper) = self.keeper.take() {
+            keeper.stop();
+        }
+        let stop = Stop::new();
+        self.stop = stop.clone();
+        match self.held.take() {
+            Some(held) => held.release(stop, self.inbox.clone()),
+            None => {
+                let _ = self.inbox.send(Input::Event(Event::Released(event::Released::Done)));
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What a run tells people and programs that watch it. Facts only: how they are worded, and who gets to see them, is
+//! the report's business.
+
+use std::time::Duration;
+
+use consul_lock::lock::{Holder, Loss, Record, Terms};
+use nix::sys::signal::Signal;
+
+use super::event::Grant;
+
+/// A thing worth telling.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Note {
+    /// Somebody else has the lock.
+    Waiting(Holder),
+    /// The same, on this machine alone, by the record in the lock's file.
+    WaitingHere(Option<Record>),
+    /// Nobody has the lock but nobody may have it yet.
+    Delayed(Option<Duration>),
+    /// Consul is asked again, for this reason.
+    Retrying(String),
+    /// The session died while waiting.
+    SessionReplaced(String),
+    /// The lock is ours.
+    Acquired {
+        /// What it is.
+        grant: Grant,
+        /// How long it took.
+        after: Duration,
+    },
+    /// The lease's plan.
+    Plan(Terms),
+    /// The promise cannot be kept with these settings.
+    NoGuarantee(&'static str),
+    /// The command runs.
+    Started(i32),
+    /// A confirmation failed.
+    Unconfirmed {
+        /// Why.
+        trouble: String,
+        /// Time since the last confirmation.
+        since: Duration,
+        /// Time until the command is told to stop.
+        left: Duration,
+        /// The first of a row.
+        first: bool,
+        /// Half of the time is over.
+        urgent: bool,
+    },
+    /// The lock is confirmed; so long after the last time if there was trouble in between.
+    Confirmed {
+        /// The time without confirmation that has ended, if any.
+        after_trouble: Option<Duration>,
+    },
+    /// Renewals fail while the lock is confirmed.
+    RenewalFailing(String),
+    /// The lock is lost.
+    Lost {
+        /// What was seen.
+        loss: Loss,
+        /// The command is given this long.
+        grace: Duration,
+    },
+    /// The tree of a lost lock is dead.
+    Dead {
+        /// Time since the loss was noticed.
+        after: Duration,
+        /// What was left of the lock delay, where anything was.
+        left: Option<Duration>,
+    },
+    /// A signal was passed on to the command.
+    Forwarded(Signal),
+    /// A signal ends the run or hurries it.
+    Hurried(Signal),
+    /// The command has ended, with so many descendants left.
+    Exited {
+        /// Its exit code, if it ended by itself.
+        code: Option<i32>,
+        /// The signal that it died of, if it did.
+        signal: Option<Signal>,
+        /// Descendants that live on.
+        left: usize,
+    },
+    /// A process that the command left behind was killed.
+    KilledLeftBehind {
+        /// Its number.
+        pid: i32,
+        /// Its program.
+        name: String,
+    },
+    /// A process that cannot be killed.
+    Unkillable {
+        /// Its number.
+        pid: i32,
+        /// Its user.
+        user: String,
+        /// Its program.
+        name: String,
+    },
+    /// The lock is not given back while processes live that cannot be killed.
+    HoldingOn,
+    /// The guard does not answer; its work is done for it.
+    TakingOver,
+    /// The lock was given back.
+    Released,
+    /// The lock was gone when it was given back.
+    GoneBeforeRelease,
+    /// Nobody confirmed the release.
+    ReleaseUnanswered(String),
+}

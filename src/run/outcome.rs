@@ -1,0 +1,60 @@
+//! How a run can end.
+
+use consul_lock::lock::{Key, Loss, Record};
+use nix::sys::signal::Signal;
+
+/// How a run ended; one table turns it into an exit code.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Outcome {
+    /// The command ended by itself with this code while the lock was held.
+    Exited(i32),
+    /// The command died of a signal while the lock was held.
+    Killed(Signal),
+    /// A signal came while waiting for the lock.
+    Interrupted(Signal),
+    /// The lock could not be had.
+    NotAcquired(Refused),
+    /// The lock was lost and the command killed.
+    Lost(Loss),
+    /// execve(2) refused the command, with this error.
+    NotStarted(i32),
+    /// The guard is gone, and the command with it.
+    GuardDied,
+}
+
+/// Why a lock could not be had, in words and as a class with an exit code of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// What the exit code tells.
+    pub(crate) class: Class,
+    /// What a person is told.
+    pub(crate) message: String,
+}
+
+/// The classes of refusals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Somebody else has the lock.
+    Conflict,
+    /// What was asked for cannot be.
+    Usage,
+    /// Consul is not there.
+    Unavailable,
+    /// Consul denied it.
+    Denied,
+    /// Something is set up wrongly.
+    Configuration,
+    /// A fault of our own, or of the machine.
+    Internal,
+}
+
+impl Refused {
+    /// Somebody else has the lock on this machine.
+    pub(crate) fn held_here(key: &Key, holder: Option<&Record>) -> Self {
+        let message = match holder {
+            Some(record) => format!("{key} is held by {record}"),
+            None => format!("{key} is held by another process on this machine"),
+        };
+        Self { class: Class::Conflict, message }
+    }
+}

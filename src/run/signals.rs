@@ -1,0 +1,53 @@
+//! Signals become events. `ctrlc` takes the interrupt wherever no command runs; everything else, and the interrupt of a
+//! running command, needs to know who sent it, which `signal-hook` tells. Both are installed for the interrupt, `ctrlc`
+//! first (the other order would silence signal-hook), and the run's state knows that one interrupt comes twice. A
+//! signal that was ignored when we were started, as under nohup(1), gets no handler.
+
+use std::sync::mpsc::Sender;
+
+use nix::sys::signal::Signal;
+use signal_hook::iterator::SignalsInfo;
+use signal_hook::iterator::exfiltrator::origin::WithOrigin;
+use signal_hook::low_level::siginfo;
+
+use super::Input;
+use super::event::{Event, Origin};
+use crate::guard::{Inherited, is_descendant};
+
+/// What is handled: the signals that people and programs send to a program they have started.
+const HANDLED: [Signal; 7] = [
+    Signal::SIGINT,
+    Signal::SIGTERM,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGWINCH,
+];
+
+/// Installs the handlers; from now on signals are events.
+///
+/// # Errors
+/// When the operating system gives no handler or no thread.
+pub(super) fn listen(inherited: &Inherited, inbox: &Sender<Input>) -> anyhow::Result<()> {
+    if !inherited.ignores(Signal::SIGINT) {
+        let inbox = inbox.clone();
+        ctrlc::set_handler(move || {
+            // After the run nobody listens, and nothing is lost.
+            let _ = inbox.send(Input::Event(Event::Interrupt));
+        })?;
+    }
+    let handled: Vec<_> = HANDLED.iter().filter(|signal| !inherited.ignores(**signal)).map(|s| *s as i32).collect();
+    let mut signals = SignalsInfo::<WithOrigin>::new(handled)?;
+    let inbox = inbox.clone();
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        for info in signals.forever() {
+            let Ok(signal) = Signal::try_from(info.signal) else { continue };
+            let event = Event::Signal { signal, origin: origin(&info) };
+            if inbox.send(Input::Event(event)).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(())
+}
