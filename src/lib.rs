@@ -3,4 +3,5 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod consul;
 pub mod lock;

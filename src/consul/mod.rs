@@ -1,0 +1,23 @@
+//! Consul's HTTP API as Consul documents it: sessions, keys and transactions over HTTP, HTTPS or a unix socket, configured
+//! as the `consul` command is. Every call sends one request, takes the time that it may last, and never retries by
+//! itself: what is worth another attempt depends on what the caller holds. Nothing in here knows what a lock is.
+
+mod address;
+mod client;
+mod config;
+pub mod duration;
+mod error;
+mod kv;
+mod proxy;
+mod session;
+mod tls;
+mod transport;
+mod txn;
+
+pub use address::{Address, AddressError, Origin};
+pub use client::Client;
+pub use config::{Config, ConfigError, Secret, Settings};
+pub use error::{Attempt, Error, Obstacle};
+pub use kv::{Entry, Listing, Read, Reply};
+pub use session::{Behavior, Renewal, SessionEntry, SessionId, SessionIdError, SessionInfo};
+pub use txn::{MAX_OPS, Op, Refusal, RefusalReason, Txn};
