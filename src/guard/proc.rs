@@ -1,0 +1,112 @@
+//! What /proc says about processes (proc_pid_stat(5), proc_pid_task(5)). Everything in it may be gone by the next line, so
+//! every answer is an `Option` or a list that may be empty.
+
+use std::collections::HashMap;
+use std::fs;
+use std::process;
+
+/// The facts of /proc/PID/stat that we use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stat {
+    /// Its parent.
+    pub(super) parent: i32,
+    /// Start time in clock ticks: with the pid it names one process and no later one.
+    pub(super) born: u64,
+    /// A zombie without a living thread. (State Z alone may be a leader whose other threads go on.)
+    pub(super) is_dead: bool,
+}
+
+/// Reads /proc/PID/stat.
+pub(super) fn stat(pid: i32) -> Option<Stat> {
+    parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn parse_stat(line: &[u8]) -> Option<Stat> {
+    // The second field is the program's name in parentheses, and may contain anything, parentheses included.
+    let name_end = line.iter().rposition(|&byte| byte == b')')?;
+    let mut fields = std::str::from_utf8(&line[name_end + 1..]).ok()?.split_ascii_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    let threads: u32 = fields.nth(15)?.parse().ok()?;
+    let born = fields.nth(1)?.parse().ok()?;
+    Some(Stat { parent, born, is_dead: (state == "Z" || state == "X") && threads <= 1 })
+}
+
+/// The program's name, as `ps -o comm` shows it.
+pub(super) fn name(pid: i32) -> String {
+    let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    String::from_utf8_lossy(name.trim_ascii_end()).into_owned()
+}
+
+/// Whose the process is. From /etc/passwd and nowhere else: a directory service could keep us waiting.
+pub(super) fn user(pid: i32) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let uid = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_ascii_whitespace().nth(1));
+    let Some(uid) = uid else { return "?".to_owned() };
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let entry = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    entry
+        .into_iter()
+        .find(|entry| entry.get(2) == Some(&uid))
+        .map_or_else(|| uid.to_owned(), |entry| entry[0].to_owned())
+}
+
+/// Whether /proc is there and shows the processes under the pids by which we know them; not so in a pid namespace that
+/// still has the outer one's /proc.
+pub(crate) fn is_ours() -> bool {
+    fs::read_link("/proc/self").is_ok_and(|target| target.as_os_str() == process::id().to_string().as_str())
+}
+
+/// Who is whose child.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Children {
+    /// Asked from the kernel for each process, in /proc/PID/task/TID/children.
+    Files,
+    /// Found by a scan of all processes' parent ids, for kernels without those files (CONFIG_PROC_CHILDREN).
+    Listed(HashMap<i32, Vec<i32>>),
+}
+
+impl Children {
+    /// A fresh view by the best way there is; none if /proc is missing or shows other processes than ours.
+    pub(super) fn look() -> Option<Self> {
+        if !is_ours() {
+            None
+        } else if fs::exists("/proc/thread-self/children").unwrap_or(false) {
+            Some(Self::Files)
+        } else {
+            Some(Self::scan())
+        }
+    }
+
+    /// A view in which `parent` has this child and nobody else has any.
+    pub(super) fn only(parent: i32, child: Option<i32>) -> Self {
+        Self::Listed(HashMap::from([(parent, child.into_iter().collect())]))
+    }
+
+    /// A view by parent ids.
+    pub(super) fn scan() -> Self {
+        let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
+        for pid in numbered("/proc") {
+            if let Some(stat) = stat(pid) {
+                children.entry(stat.parent).or_default().push(pid);
+            }
+        }
+        Self::Listed(children)
+    }
+
+    /// The children of a process, of all its threads.
+    pub(super) fn of(&self, pid: i32) -> Vec<i32> {
+        match self {
+            Self::Files => numbered(&format!("/proc/{pid}/task"))
+                .filter_map(|thread| fs::read_to_string(format!("/proc/{pid}/task/{thread}/children")).ok())
+                .flat_map(|list| list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+                .collect(),
+            Self::Listed(children) => children.get(&pid).cloned().unwrap_or_default(),
+        }
+    }
+}
+
+/// The entries of a directory whose names are numbers.
+fn numbered(directory: &str) -> impl Iterator<Item = i32> + use<> {
+    fs::read_dir(directory).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}

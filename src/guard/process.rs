@@ -1,0 +1,318 @@
+//! The guard itself: a process with one thread, no handler and no lock, which starts the command, listens to the keeper and
+//! the clock, and does what the schedule says. Nothing in here may block: a guard that waits is no guard.
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
+
+use consul_lock::clock::Moment;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getpid, setsid};
+
+use super::Plan;
+use super::protocol::{Bytes, Inbox, Outbox, Report, Request, Status};
+use super::schedule::{Background, Event, Orders, Schedule};
+use super::signals::Signals;
+use super::timer::Timer;
+use super::tree::Tree;
+use crate::sys::{self, Reaped};
+
+/// Exit codes of the guard; only a debugger reads them.
+const DONE: i32 = 0;
+const FAULT: i32 = 70;
+
+/// The forked process's whole life.
+pub(super) fn run(plan: Plan, keeper: UnixStream) -> ! {
+    let code = match catch_unwind(AssertUnwindSafe(|| Guard::new(plan, keeper)?.serve())) {
+        Ok(Ok(())) => DONE,
+        // Without an ear or a clock nothing was started; or poll(2) itself fails, and then it is the same as a panic.
+        Ok(Err(_)) | Err(_) => {
+            Tree::new(Vec::new()).kill_until_gone(None, &mut |_| ());
+            FAULT
+        }
+    };
+    sys::exit(code)
+}
+
+struct Guard {
+    plan: Plan,
+    /// None once its end is closed.
+    keeper: Option<UnixStream>,
+    inbox: Inbox,
+    outbox: Outbox,
+    signals: Signals,
+    timer: Timer,
+    schedule: Schedule,
+    tree: Tree,
+    /// The command, until it is reaped.
+    command: Option<Pid>,
+    /// Says whether the execve(2) worked: closed by it, or carries its errno.
+    execution: Option<io::PipeReader>,
+    was_started: bool,
+    lock: Option<OwnedFd>,
+    met_new: bool,
+}
+
+impl Guard {
+    fn new(plan: Plan, keeper: UnixStream) -> io::Result<Self> {
+        let signals = Signals::block_all()?;
+        sys::set_name(c"lock-guard");
+        sys::become_subreaper()?;
+        Ok(Self {
+            schedule: Schedule::new(plan.grace, plan.background),
+            plan,
+            keeper: Some(keeper),
+            inbox: Inbox::default(),
+            outbox: Outbox::default(),
+            signals,
+            timer: Timer::new()?,
+            tree: Tree::new(Vec::new()),
+            command: None,
+            execution: None,
+            was_started: false,
+            lock: None,
+            met_new: false,
+        })
+    }
+
+    fn serve(mut self) -> io::Result<()> {
+        while !self.schedule.is_over() {
+            self.wait()?;
+            self.signals.drain();
+            self.listen();
+            self.happened(Event::Tick);
+            self.reap();
+            if self.schedule.is_killing() {
+                let names = self.schedule.names_the_killed();
+                let Self { tree, outbox, .. } = &mut self;
+                self.met_new = tree.sweep(Moment::now(), names, &mut |report| outbox.push(&report));
+            }
+            self.flush();
+        }
+        self.part()
+    }
+
+    /// Sleeps until something happens; not at all while a kill makes progress.
+    fn wait(&mut self) -> io::Result<()> {
+        let now = Moment::now();
+        let pause = self.schedule.is_killing().then(|| now + self.schedule.pause(now));
+        self.timer.set([self.schedule.wake(), pause].into_iter().flatten().min())?;
+        let timeout = if self.met_new { PollTimeout::ZERO } else { self.timer.timeout() };
+        let to_keeper = if self.outbox.is_empty() { PollFlags::POLLIN } else { PollFlags::POLLIN | PollFlags::POLLOUT };
+        let mut polled = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        polled.extend(self.timer.descriptor().map(|timer| PollFd::new(timer, PollFlags::POLLIN)));
+        polled.extend(self.keeper.as_ref().map(|keeper| PollFd::new(keeper.as_fd(), to_keeper)));
+        let execution = self.execution.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN));
+        let has_execution = execution.is_some();
+        polled.extend(execution);
+        match poll(&mut polled, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let executed = has_execution && polled.last().is_some_and(|last| last.any() == Some(true));
+        drop(polled);
+        if executed {
+            self.learn_execution();
+        }
+        Ok(())
+    }
+
+    /// Tells the schedule, and does what it answers.
+    fn happened(&mut self, event: Event) {
+        let Orders { announce, first_signal } = self.schedule.on(event, Moment::now());
+        if let Some(cause) = announce {
+            self.outbox.push(&Report::Ending { cause });
+        }
+        if first_signal {
+            let names = self.schedule.names_the_killed();
+            let Self { tree, outbox, plan, .. } = self;
+            tree.signal(plan.first_signal, names, &mut |report| outbox.push(&report));
+        }
+    }
+
+    /// Reads what the keeper says, to its end.
+    fn listen(&mut self) {
+        let mut buffer = [0; 16384];
+        while let Some(keeper) = &self.keeper {
+            match sys::receive(keeper, &mut buffer) {
+                Ok((0, _)) => self.lose_keeper(),
+                Ok((length, descriptor)) => {
+                    self.lock = self.lock.take().or(descriptor);
+                    for request in self.inbox.take(&buffer[..length]) {
+                        self.obey(request);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => self.lose_keeper(),
+            }
+        }
+    }
+
+    fn lose_keeper(&mut self) {
+        self.keeper = None;
+        self.happened(Event::KeeperGone);
+    }
+
+    fn obey(&mut self, request: Request) {
+        match request {
+            Request::Start { env, deadline } => {
+                if !self.was_started {
+                    self.happened(Event::Start { deadline });
+                    if !self.schedule.is_over() {
+                        self.start(&env);
+                    }
+                }
+            }
+            Request::Extend { deadline } => self.happened(Event::Extended(deadline)),
+            Request::End { kill_at } => self.happened(Event::EndAsked(kill_at)),
+            Request::Kill => self.happened(Event::KillAsked),
+            Request::Signal { number } => {
+                // The pid is the command's own until we reap it.
+                if let (Some(command), Ok(signal)) = (self.command, Signal::try_from(number)) {
+                    let _ = kill(command, signal);
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, env: &[(String, Bytes)]) {
+        self.was_started = true;
+        if let Err(error) = self.fork_command(env) {
+            self.outbox.push(&Report::NotStarted { errno: error.raw_os_error().unwrap_or(Errno::EINVAL as i32) });
+        }
+        // The command has the shell's session, group, descriptors; from here on the guard has none of them.
+        let _ = setsid();
+        self.plan.inherited.release_descriptors();
+    }
+
+    fn fork_command(&mut self, env: &[(String, Bytes)]) -> io::Result<()> {
+        let (from_command, to_guard) = io::pipe()?;
+        let guard = getpid();
+        match sys::fork()? {
+            Some(command) => {
+                self.command = Some(command);
+                self.tree.set_command(command);
+                self.execution = Some(from_command);
+                Ok(())
+            }
+            None => self.become_command(guard, env, to_guard),
+        }
+    }
+
+    /// What the forked child does: it becomes the command, or says why it cannot.
+    fn become_command(&self, guard: Pid, env: &[(String, Bytes)], mut to_guard: io::PipeWriter) -> ! {
+        if !sys::die_with(guard) {
+            sys::exit(FAULT);
+        }
+        if let Some(lock) = self.lock.as_ref().filter(|_| self.plan.background != Background::Leave) {
+            let _ = fcntl(lock, FcntlArg::F_SETFD(FdFlag::empty()));
+        }
+        // Signals that came in ignored were never touched; SIGCHLD was set to default before the guard was forked, and
+        // exec() does the same for SIGPIPE, which Rust's runtime ignores.
+        let _ = self.plan.inherited.mask().thread_set_mask();
+        let error = match self.plan.program_and_args.split_first() {
+            Some((program, args)) => {
+                let variables = env.iter().map(|(name, value)| (name, OsString::from(value)));
+                Command::new(program).args(args).envs(variables).exec()
+            }
+            None => Errno::ENOENT.into(),
+        };
+        let errno = error.raw_os_error().unwrap_or(Errno::EINVAL as i32);
+        let _ = to_guard.write_all(&errno.to_ne_bytes());
+        sys::exit(FAULT)
+    }
+
+    /// Reads whether the command was executed; it is known by now, so the read does not block.
+    fn learn_execution(&mut self) {
+        let Some(mut pipe) = self.execution.take() else { return };
+        let mut errno = [0; 4];
+        let report = match (pipe.read_exact(&mut errno), self.command) {
+            (Ok(()), _) => {
+                self.command = None;
+                Report::NotStarted { errno: i32::from_ne_bytes(errno) }
+            }
+            (Err(_), Some(command)) => Report::Started { pid: command.as_raw() },
+            (Err(_), None) => return,
+        };
+        self.outbox.push(&report);
+    }
+
+    /// Reaps who is dead, and learns whether anybody is left.
+    fn reap(&mut self) {
+        let mut ended = None;
+        let left = loop {
+            match sys::reap() {
+                Reaped::Child(pid, status) => {
+                    if self.command.is_some_and(|command| command.as_raw() == pid) {
+                        self.learn_execution();
+                        ended = self.command.take().map(|_| status);
+                    }
+                    self.tree.forget(pid);
+                }
+                Reaped::AllAlive => break true,
+                Reaped::NoChild => break false,
+            }
+        };
+        if let Some(status) = ended {
+            let status = match (status.code(), status.signal()) {
+                (Some(code), _) => Status::Code(code),
+                (None, signal) => Status::Signal(signal.unwrap_or_default()),
+            };
+            let left = if left { self.tree.count().max(1) } else { 0 };
+            self.outbox.push(&Report::Exited { status, left });
+        }
+        if !left {
+            self.happened(Event::Empty);
+        } else if ended.is_some() {
+            self.happened(Event::CommandEnded);
+        }
+    }
+
+    /// Gives the keeper what it takes; loses it if its end is closed.
+    fn flush(&mut self) {
+        if let Some(keeper) = &self.keeper
+            && self.outbox.flush(keeper).is_err()
+        {
+            self.lose_keeper();
+        }
+    }
+
+    /// The tree is dead: says so, to the keeper or, if that is gone, to whoever reads descriptor 2.
+    fn part(mut self) -> io::Result<()> {
+        self.outbox.push(&Report::Gone { at: Moment::now() });
+        loop {
+            self.flush();
+            let Some(keeper) = self.keeper.as_ref().filter(|_| !self.outbox.is_empty()) else { break };
+            // A keeper that is stopped may take its time: there is nothing left to guard.
+            match poll(&mut [PollFd::new(keeper.as_fd(), PollFlags::POLLOUT)], PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if self.keeper.is_none() && self.was_started {
+            last_words();
+        }
+        Ok(())
+    }
+}
+
+/// One line on descriptor 2, if it can be written at once.
+fn last_words() {
+    let error = io::stderr();
+    let mut polled = [PollFd::new(error.as_fd(), PollFlags::POLLOUT)];
+    let ready = poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+        && polled[0].revents().is_some_and(|events| events.contains(PollFlags::POLLOUT));
+    if ready {
+        let line =
+            "consul-lock: the process that held the lock is gone; the command and every process it started are dead\n";
+        let _ = io::stderr().write_all(line.as_bytes());
+    }
+}

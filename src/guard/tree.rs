@@ -1,0 +1,254 @@
+//! The tree: all that descends from this process, which is a subreaper, so that whoever loses its parent falls to it. To
+//! signal everybody, and to kill until nobody is left.
+//!
+//! A walk is no snapshot: processes are born and change parents behind it. Only ECHILD from waitpid(2) proves that nobody
+//! is left, and the kill loop walks until then.
+
+use std::collections::{HashMap, HashSet};
+use std::os::fd::OwnedFd;
+use std::process;
+use std::thread;
+use std::time::Duration;
+
+use consul_lock::clock::Moment;
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::proc::{self, Children};
+use super::protocol::Report;
+use super::schedule::pause;
+use crate::sys::{self, Reaped};
+
+/// A process that got SIGKILL and is there after this time is reported.
+const UNDYING: Duration = Duration::from_millis(500);
+
+/// Walks before a first signal, at most; a tree that forks all the time never gives the same twice.
+const SNAPSHOT_WALKS: usize = 3;
+
+/// The descendants of this process.
+#[derive(Debug)]
+pub(super) struct Tree {
+    me: i32,
+    /// Children that this process had before and that are none of ours, with all that descends from them.
+    spared: Vec<i32>,
+    /// The one child that is known without /proc.
+    command: Option<i32>,
+    seen: HashMap<i32, Seen>,
+}
+
+/// What has been done about a process.
+#[derive(Debug, Default)]
+struct Seen {
+    killed: Option<Moment>,
+    reported: bool,
+    named: bool,
+}
+
+/// A process at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Member {
+    pid: i32,
+    born: u64,
+}
+
+impl Tree {
+    /// All that descends from this process, except from the `spared` children.
+    pub(super) fn new(spared: Vec<i32>) -> Self {
+        Self { me: process::id().cast_signed(), spared, command: None, seen: HashMap::new() }
+    }
+
+    /// The command is this child.
+    pub(super) fn set_command(&mut self, pid: Pid) {
+        self.command = Some(pid.as_raw());
+    }
+
+    /// How many processes are alive in it, as far as one walk can tell.
+    pub(super) fn count(&self) -> usize {
+        let mut alive = 0;
+        walk(self.me, &self.spared, &self.look(), |pid, _| {
+            alive += usize::from(is_alive(pid));
+        });
+        alive
+    }
+
+    /// Sends `signal` once to each process that exists now, parents before children, and SIGCONT after it. With
+    /// `name_them` each is told.
+    pub(super) fn signal(&mut self, signal: Signal, name_them: bool, tell: &mut dyn FnMut(Report)) {
+        for member in self.snapshot() {
+            if name_them {
+                self.seen.entry(member.pid).or_default().name(member.pid, tell);
+            }
+            let handle = sys::pidfd_open(member.pid).ok();
+            if proc::stat(member.pid).is_some_and(|stat| stat.born == member.born) {
+                for signal in [signal, Signal::SIGCONT] {
+                    let _ = send(member.pid, handle.as_ref(), signal);
+                }
+            }
+        }
+    }
+
+    /// Everybody, before anybody is signalled: who is born to a trap's clean-up must not be among them.
+    fn snapshot(&self) -> Vec<Member> {
+        let mut known = HashSet::new();
+        let mut members = Vec::new();
+        for _ in 0..SNAPSHOT_WALKS {
+            let before = members.len();
+            walk(self.me, &self.spared, &self.look(), |pid, parent| {
+                // The parent proves that it is still the process that the walk met; one that has changed parents is met
+                // by the next walk.
+                let Some(stat) = proc::stat(pid).filter(|stat| stat.parent == parent || stat.parent == self.me) else {
+                    return;
+                };
+                let member = Member { pid, born: stat.born };
+                if known.insert(member) {
+                    members.push(member);
+                }
+            });
+            if members.len() == before {
+                break;
+            }
+        }
+        members
+    }
+
+    /// One walk that sends SIGKILL to everybody as it is met. True if it met somebody new; then the next walk should follow
+    /// at once. With `name_them` each that had not been named is told.
+    pub(super) fn sweep(&mut self, now: Moment, name_them: bool, tell: &mut dyn FnMut(Report)) -> bool {
+        self.sweep_in(&self.look(), now, name_them, tell)
+    }
+
+    fn sweep_in(&mut self, children: &Children, now: Moment, name_them: bool, tell: &mut dyn FnMut(Report)) -> bool {
+        let (me, seen) = (self.me, &mut self.seen);
+        let mut met_new = false;
+        walk(me, &self.spared, children, |pid, parent| {
+            let seen = seen.entry(pid).or_default();
+            if name_them && seen.killed.is_none() {
+                seen.name(pid, tell);
+            }
+            let undying = match kill_as_met(pid, parent, me) {
+                Ok(()) => {
+                    met_new |= seen.killed.is_none();
+                    now.since(*seen.killed.get_or_insert(now)) >= UNDYING
+                }
+                Err(error) => error == Errno::EPERM,
+            };
+            if undying && !seen.reported && is_alive(pid) {
+                seen.reported = true;
+                tell(Report::Unkillable { pid, user: proc::user(pid), name: proc::name(pid) });
+            }
+        });
+        met_new
+    }
+
+    /// Kills everybody and returns true when nobody is left, or false at `give_up`. Blocks meanwhile.
+    pub(super) fn kill_until_gone(&mut self, give_up: Option<Moment>, tell: &mut dyn FnMut(Report)) -> bool {
+        let begun = Moment::now();
+        let mut found_nobody = 0;
+        loop {
+            let now = Moment::now();
+            let met_new = self.sweep(now, false, tell);
+            let reaped = loop {
+                match sys::reap() {
+                    Reaped::Child(pid, _) => self.forget(pid),
+                    end => break end,
+                }
+            };
+            if reaped == Reaped::NoChild {
+                return true;
+            }
+            // Spared children keep ECHILD from us; then some walks that meet nobody must do.
+            found_nobody = if !self.spared.is_empty() && self.count() == 0 { found_nobody + 1 } else { 0 };
+            if found_nobody == 3 {
+                return true;
+            }
+            if give_up.is_some_and(|give_up| now >= give_up) {
+                return false;
+            }
+            if !met_new {
+                thread::sleep(pause(now.since(begun)));
+            }
+        }
+    }
+
+    /// A child has been reaped: its pid may come back as another's.
+    pub(super) fn forget(&mut self, pid: i32) {
+        self.seen.remove(&pid);
+        self.command = self.command.filter(|&command| command != pid);
+    }
+
+    fn look(&self) -> Children {
+        Children::look().unwrap_or_else(|| Children::only(self.me, self.command))
+    }
+}
+
+impl Seen {
+    /// Tells the process's name, once.
+    fn name(&mut self, pid: i32, tell: &mut dyn FnMut(Report)) {
+        if !self.named && is_alive(pid) {
+            self.named = true;
+            tell(Report::Left { pid, name: proc::name(pid) });
+        }
+    }
+}
+
+/// Calls `visit` with each descendant of `top` and its parent, parents first; children are looked up after the visit.
+fn walk(top: i32, spared: &[i32], children: &Children, mut visit: impl FnMut(i32, i32)) {
+    let below = |parent: i32| children.of(parent).into_iter().map(move |pid| (pid, parent));
+    let mut ahead: Vec<_> = below(top).filter(|(pid, _)| !spared.contains(pid)).collect();
+    let mut met = HashSet::new();
+    while let Some((pid, parent)) = ahead.pop() {
+        if met.insert(pid) {
+            visit(pid, parent);
+            ahead.extend(below(pid));
+        }
+    }
+}
+
+/// SIGKILL to `pid`, which a walk from `top` met as a child of `parent`.
+fn kill_as_met(pid: i32, parent: i32, top: i32) -> nix::Result<()> {
+    if parent == top {
+        // Only we reap our children, so nobody else can have this pid.
+        return kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    let handle = sys::pidfd_open(pid).ok();
+    // What was opened is the process that the walk met if it still is its parent's child, or has become ours.
+    if proc::stat(pid).is_some_and(|stat| stat.parent == parent || stat.parent == top) {
+        send(pid, handle.as_ref(), Signal::SIGKILL)
+    } else {
+        Err(Errno::ESRCH)
+    }
+}
+
+fn send(pid: i32, handle: Option<&OwnedFd>, signal: Signal) -> nix::Result<()> {
+    match handle {
+        Some(handle) => sys::pidfd_send_signal(handle, signal),
+        // A kernel without pidfds: the check before must do.
+        None => kill(Pid::from_raw(pid), signal),
+    }
+}
+
+fn is_alive(pid: i32) -> bool {
+    proc::stat(pid).is_some_and(|stat| !stat.is_dead)
+}
+
+/// The children that this process has already.
+pub(super) fn children_of_this_process() -> Vec<i32> {
+    Children::look().map_or_else(Vec::new, |children| children.of(process::id().cast_signed()))
+}
+
+/// Whether `pid` is, or descends from, `ancestor`.
+pub(super) fn descends(pid: i32, ancestor: i32) -> bool {
+    let mut at = pid;
+    // A chain of parents that changes under us could in theory go round; no tree is this deep.
+    for _ in 0..10_000 {
+        if at == ancestor {
+            return true;
+        }
+        match proc::stat(at) {
+            Some(stat) if stat.parent > 0 => at = stat.parent,
+            _ => return false,
+        }
+    }
+    false
+}

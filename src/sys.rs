@@ -1,0 +1,172 @@
+//! What neither the standard library nor nix offers safely: fork, raw statuses, received descriptors, pidfds. The only
+//! file with `unsafe`; each function here is small enough to be judged on its own.
+
+use std::ffi::CStr;
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::ptr;
+
+use nix::cmsg_space;
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use nix::unistd::{ForkResult, Pid};
+
+/// fork(2). The child is `None`.
+///
+/// # Errors
+/// What fork(2) says: EAGAIN, ENOMEM.
+pub(crate) fn fork() -> io::Result<Option<Pid>> {
+    // SAFETY: every caller is single-threaded (the keeper before its first thread, the guard always), so the child
+    // inherits no lock that a vanished thread holds and may allocate.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Parent { child } => Ok(Some(child)),
+        ForkResult::Child => Ok(None),
+    }
+}
+
+/// _exit(2): ends a forked process without running what the program that forked it meant to run at its own exit.
+pub(crate) fn exit(code: i32) -> ! {
+    // SAFETY: _exit has no preconditions.
+    unsafe { libc::_exit(code) }
+}
+
+/// Whether `signal` is ignored in this process.
+pub(crate) fn is_ignored(signal: Signal) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: with a null new action sigaction(2) only writes the present one, to memory that is large enough; zeroed
+    // memory is a valid `sigaction` should it fail.
+    let action = unsafe {
+        libc::sigaction(signal as libc::c_int, ptr::null(), action.as_mut_ptr());
+        action.assume_init()
+    };
+    action.sa_sigaction == libc::SIG_IGN
+}
+
+/// Gives `signal` its default action.
+///
+/// # Errors
+/// EINVAL for SIGKILL and SIGSTOP.
+pub(crate) fn set_default(which: Signal) -> io::Result<()> {
+    // SAFETY: no handler is installed, so no code can run in a signal's context.
+    unsafe { signal(which, SigHandler::SigDfl) }?;
+    Ok(())
+}
+
+/// Whether `descriptor` is open.
+pub(crate) fn is_open(descriptor: RawFd) -> bool {
+    // SAFETY: F_GETFD reads a flag, and answers EBADF for what is no descriptor.
+    unsafe { libc::fcntl(descriptor, libc::F_GETFD) != -1 }
+}
+
+/// What waitpid(2) found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reaped {
+    /// A child was dead, and is now reaped.
+    Child(i32, ExitStatus),
+    /// There are children, all alive.
+    AllAlive,
+    /// ECHILD: there is no child. In a subreaper that proves that no descendant is alive.
+    NoChild,
+}
+
+/// waitpid(-1, WNOHANG | __WALL). Not nix's, which takes a death by a realtime signal for an error and loses it.
+pub(crate) fn reap() -> Reaped {
+    #[cfg(target_os = "linux")]
+    const FLAGS: libc::c_int = libc::WNOHANG | libc::__WALL;
+    #[cfg(not(target_os = "linux"))]
+    const FLAGS: libc::c_int = libc::WNOHANG;
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` is a place for one status.
+        match unsafe { libc::waitpid(-1, &raw mut status, FLAGS) } {
+            0 => return Reaped::AllAlive,
+            -1 if Errno::last() == Errno::EINTR => {}
+            // ECHILD is all that is left: the flags are valid, and there is no pid that could be wrong.
+            -1 => return Reaped::NoChild,
+            pid => return Reaped::Child(pid, ExitStatus::from_raw(status)),
+        }
+    }
+}
+
+/// recvmsg(2) without blocking: bytes read (0: the other end is closed), and the descriptor that came with them.
+///
+/// # Errors
+/// `WouldBlock` if there is nothing to read, and what else recvmsg(2) says.
+pub(crate) fn receive(socket: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
+    let mut space = cmsg_space!(libc::c_int);
+    let mut parts = [IoSliceMut::new(buffer)];
+    #[cfg(target_os = "linux")]
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+    #[cfg(not(target_os = "linux"))]
+    let flags = MsgFlags::MSG_DONTWAIT;
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
+    let mut received = None;
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(descriptors) = control {
+            for descriptor in descriptors {
+                // SAFETY: the kernel has just made this descriptor for us; nobody else knows of it.
+                received = Some(unsafe { OwnedFd::from_raw_fd(descriptor) });
+            }
+        }
+    }
+    Ok((message.bytes, received))
+}
+
+/// pidfd_open(2): a handle on the process that has `pid` now and on no later one.
+///
+/// # Errors
+/// ESRCH; ENOSYS before Linux 5.3; EMFILE.
+#[cfg(target_os = "linux")]
+pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: two integers in, a descriptor or -1 out.
+    let descriptor = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    let descriptor = i32::try_from(descriptor).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// pidfd_send_signal(2).
+///
+/// # Errors
+/// ESRCH, EPERM, as kill(2).
+#[cfg(target_os = "linux")]
+pub(crate) fn pidfd_send_signal(process: &OwnedFd, signal: Signal) -> nix::Result<()> {
+    let (descriptor, number) = (process.as_raw_fd(), signal as libc::c_int);
+    let no_info = ptr::null::<libc::siginfo_t>();
+    // SAFETY: the descriptor is open for as long as `process` lives, and a null siginfo is allowed.
+    let answer = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, descriptor, number, no_info, 0) };
+    Errno::result(answer).map(drop)
+}
+
+/// Names this process in `ps` (prctl(2), PR_SET_NAME); elsewhere than on Linux it keeps its name.
+pub(crate) fn set_name(name: &CStr) {
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_name(name);
+    #[cfg(not(target_os = "linux"))]
+    let _ = name;
+}
+
+/// Makes descendants whose parent dies fall to this process instead of to init (prctl(2), PR_SET_CHILD_SUBREAPER). Only
+/// Linux has it (so does FreeBSD, under another name).
+///
+/// # Errors
+/// EINVAL before Linux 3.4.
+pub(crate) fn become_subreaper() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_child_subreaper(true)?;
+    Ok(())
+}
+
+/// Has the kernel kill this process when its parent, whose pid was `parent`, dies (prctl(2), PR_SET_PDEATHSIG). It survives
+/// execve(2), but not that of a setuid program. Returns false if the parent is dead already.
+pub(crate) fn die_with(parent: Pid) -> bool {
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
+    nix::unistd::getppid() == parent
+}
