@@ -5,3 +5,5 @@
 pub mod clock;
 pub mod consul;
 pub mod lock;
+
+pub use consul::Client;

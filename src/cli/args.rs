@@ -142,7 +142,7 @@ pub(crate) struct OnLoss {
 pub(crate) struct Local {
     /// Lock among this user's processes on this machine only, without Consul; with DIR, among all that name it.
     #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "")]
-    pub(crate) local: Option<PathBuf>,
+    pub(crate) local: Option<OsString>,
 }
 
 #[derive(Debug, Args)]

@@ -1,7 +1,7 @@
 //! How a run's outcome becomes an exit: one table, and the one place that dies of a signal on purpose.
 
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{SigHandler, SigSet, Signal, raise};
+use nix::sys::signal::{SigSet, Signal, raise};
 
 use crate::run::{Class, Outcome, ends_us};
 use crate::sys;
@@ -77,7 +77,7 @@ impl Exit {
             Self::Signal(signal) => {
                 // Dying of SIGQUIT would leave a core file of ours behind, which tells nobody anything.
                 let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
-                let _ = sys::set_handler(signal, SigHandler::SigDfl);
+                let _ = sys::set_default(signal);
                 let mut set = SigSet::empty();
                 set.add(signal);
                 let _ = set.thread_unblock();

@@ -167,11 +167,11 @@ fn local_lock(args: RunArgs, key: Key, wait: Option<Duration>, program: Option<S
         return Err(Refusal::usage(format!("{flag} has no meaning with --local, which uses no Consul: leave one of them out")));
     }
     let place = match args.local.local {
-        Some(dir) if !dir.as_os_str().is_empty() => Place::Dir(dir),
+        Some(dir) if !dir.is_empty() => Place::Dir(dir.into()),
         _ => Place::Own,
     };
     let locks = Locks::open(place, args.loss.no_guarantee).map_err(Refusal::configuration)?;
-    let value = args.session.value.map(OsStringExt::into_vec);
+    let value = args.session.value.map(OsString::into_vec);
     Ok(LockPlan::Local { locks, key, wait, value, program })
 }
 
@@ -181,7 +181,7 @@ fn consul_lock(
     let session_opts = session_options(&args)?;
     let session = args.session.session.as_deref().map(str::parse::<SessionId>).transpose().map_err(Refusal::usage)?;
     let options = LockOptions {
-        value: args.session.value.map(OsStringExt::into_vec),
+        value: args.session.value.map(OsString::into_vec),
         session,
         session_opts,
         monitor_retries: args.loss.monitor_retries,

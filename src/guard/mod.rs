@@ -37,6 +37,7 @@ pub(crate) use inherited::Inherited;
 pub(crate) use proc::is_ours as can_see_processes;
 pub(crate) use protocol::{Report, Status};
 pub(crate) use schedule::{Background, Cause};
+pub(crate) use tree::descends;
 
 use crate::sys;
 use protocol::{Outbox, Request};
@@ -174,11 +175,6 @@ impl Guard {
     /// The guard's pid.
     pub(crate) fn pid(&self) -> Pid {
         self.pid
-    }
-
-    /// Whether `pid` is a process of the tree (or the guard), as far as can be seen.
-    pub(crate) fn owns(&self, pid: Pid) -> bool {
-        tree::descends(pid.as_raw(), self.pid.as_raw())
     }
 
     /// The guard's reports, for a thread of their own.

@@ -238,7 +238,7 @@ pub(super) fn children_of_this_process() -> Vec<i32> {
 }
 
 /// Whether `pid` is, or descends from, `ancestor`.
-pub(super) fn descends(pid: i32, ancestor: i32) -> bool {
+pub(crate) fn descends(pid: i32, ancestor: i32) -> bool {
     let mut at = pid;
     // A chain of parents that changes under us could in theory go round; no tree is this deep.
     for _ in 0..10_000 {

@@ -11,7 +11,7 @@ use super::holding::Holding;
 use super::lease::Lease;
 use super::notice::{Holder, Notice, Tell, Trouble};
 use super::options::LockOptions;
-use super::patience::{Patience, delay_pause};
+use super::patience::{Patience, delay_pause, is_busy};
 use super::record::Record;
 use super::session::{LockSession, Touch};
 use super::standing::{LOCK_FLAGS, Standing};
@@ -104,7 +104,7 @@ fn open_session(
         };
         match result {
             Err(Error::Consul(error)) if error.is_transient() => {
-                let Some(pause) = patience.failed(error.is_busy(), sent, Moment::now()) else { return Err(error.into()) };
+                let Some(pause) = patience.failed(is_busy(&error), sent, Moment::now()) else { return Err(error.into()) };
                 tell(Notice::Retrying(Trouble::from(&error)));
                 stop.pause(pause)?;
             }
@@ -254,7 +254,7 @@ impl Attempt<'_> {
             }
         }
         let what = refusals.first().map_or("", |refusal| refusal.what.as_str());
-        Err(ConsulError::refused(self.client.address(), what).into())
+        Err(Error::refused(&self.client, &self.options.key, what))
     }
 
     /// The key is under our session, but the answer that said so came late or not at all. While a lock delay runs,
@@ -287,7 +287,9 @@ impl Attempt<'_> {
         let entry = entries
             .iter()
             .rfind(|entry| entry.key == self.options.key.as_str())
-            .ok_or_else(|| ConsulError::refused(self.client.address(), "the lock's own entry was not in the answer"))?;
+            .ok_or_else(|| {
+                Error::refused(&self.client, &self.options.key, "the lock's own entry was not in the answer")
+            })?;
         Ok(Holding {
             client: self.client.clone(),
             key: self.options.key.clone(),
@@ -342,7 +344,7 @@ impl Attempt<'_> {
         if !error.is_transient() {
             return Err(Error::about_key(&self.client, &self.options.key, error));
         }
-        match self.patience.failed(error.is_busy(), sent, Moment::now()) {
+        match self.patience.failed(is_busy(&error), sent, Moment::now()) {
             Some(pause) => {
                 (self.tell)(Notice::Retrying(Trouble::from(&error)));
                 Ok(self.stop.pause(pause)?)

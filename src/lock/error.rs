@@ -36,7 +36,7 @@ pub enum Error {
         session: SessionId,
     },
     /// The key is in use for something that is no lock.
-    #[error("{key} at {address} is no lock: {what}; it was left as it is: choose another key")]
+    #[error("{key} at {address:#} is no lock: {what}; it was left as it is: choose another key")]
     Foreign {
         /// The lock that was wanted.
         key: Key,
@@ -46,7 +46,7 @@ pub enum Error {
         what: &'static str,
     },
     /// The token lacks a rule.
-    #[error("Consul at {address} denied {what} (\"{answer}\"): the token needs {rule}")]
+    #[error("Consul at {address:#} denied {what} (\"{answer}\"): the token needs {rule}")]
     Denied {
         /// Who denied it.
         address: Address,
@@ -57,8 +57,18 @@ pub enum Error {
         /// The ACL rule that would allow it, as HCL.
         rule: String,
     },
+    /// Consul refused in words that are new to us.
+    #[error("Consul at {address:#} refused to lock {key}: {answer}")]
+    Refused {
+        /// The lock that was wanted.
+        key: Key,
+        /// Who refused it.
+        address: Address,
+        /// What came back.
+        answer: String,
+    },
     /// The session that was given is not there.
-    #[error("session {session} does not exist at {address}: make one (PUT /v1/session/create), or leave --session out")]
+    #[error("session {session} does not exist at {address:#}: make one (PUT /v1/session/create), or leave --session out")]
     NoSuchSession {
         /// The session that was given.
         session: SessionId,
@@ -117,6 +127,11 @@ impl Error {
         Self::denied(client, error, "access to the key", key_rule(key))
     }
 
+    /// A refusal that nothing else explains.
+    pub(super) fn refused(client: &Client, key: &Key, answer: &str) -> Self {
+        Self::Refused { key: key.clone(), address: client.address().clone(), answer: answer.to_owned() }
+    }
+
     /// A denial within a transaction.
     pub(super) fn denied_key(client: &Client, key: &Key, answer: &str) -> Self {
         let address = client.address().clone();
@@ -124,12 +139,12 @@ impl Error {
     }
 
     fn denied(client: &Client, error: ConsulError, what: &'static str, rule: String) -> Self {
-        match error.denial() {
-            Some(answer) => {
-                let (address, answer) = (client.address().clone(), answer.to_owned());
-                Self::Denied { address, what, answer, rule }
+        match error {
+            // A token that is unknown lacks no rule.
+            ConsulError::Denied { body, .. } if !body.contains("ACL not found") => {
+                Self::Denied { address: client.address().clone(), what, answer: body, rule }
             }
-            None => Self::Consul(error),
+            error => Self::Consul(error),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::consul::Error;
 
 /// What is left of somebody's patience with a Consul that gives no usable answer.
 #[derive(Debug, Clone)]
@@ -38,6 +39,11 @@ impl Patience {
         let pause = longest.mul_f64(0.5 + fastrand::f64() / 2.0);
         Some(self.until.map_or(pause, |until| pause.min(until.since(now))))
     }
+}
+
+/// Whether the server is there and has no room for us at the moment.
+pub(super) fn is_busy(error: &Error) -> bool {
+    matches!(error, Error::Busy { .. })
 }
 
 /// A pause during a lock delay: a quarter to half a second, so that a crowd of waiters does not ask in step.

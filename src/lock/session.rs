@@ -65,7 +65,7 @@ impl LockSession {
             .ok_or_else(|| Error::NoSuchSession { session: id.clone(), address: client.address().clone() })?;
         check_agreement(&info, options)?;
         let delay = LockDelay::shown(info.lock_delay);
-        let ttl = Some(info.ttl).filter(|ttl| !ttl.is_zero());
+        let ttl = info.ttl;
         let stand_in = ttl.and_then(|ttl| Ttl::new(ttl).ok()).unwrap_or(Ttl::DEFAULT);
         let terms = Terms::new(delay, stand_in, options.grace)?;
         Ok(Self { id: info.id, own: false, ttl, terms, behavior: info.behavior, touched: Moment::from_boot(Duration::ZERO) })
@@ -111,8 +111,9 @@ fn check_agreement(info: &SessionInfo, options: &LockOptions) -> Result<(), Erro
     if let Some(delay) = opts.lock_delay.filter(|delay| *delay != LockDelay::shown(info.lock_delay)) {
         return differs("lock delay", format!("{:?}", delay.get()), format!("{:?}", info.lock_delay));
     }
-    if let Some(ttl) = opts.ttl.filter(|ttl| ttl.get() != info.ttl) {
-        return differs("TTL", format!("{:?}", ttl.get()), format!("{:?}", info.ttl));
+    if let Some(ttl) = opts.ttl.filter(|ttl| Some(ttl.get()) != info.ttl) {
+        let has = info.ttl.map_or_else(|| "none".to_owned(), |ttl| format!("{ttl:?}"));
+        return differs("TTL", format!("{:?}", ttl.get()), has);
     }
     if let Some(behavior) = opts.behavior.filter(|behavior| *behavior != info.behavior) {
         return differs("behavior", format!("{behavior:?}"), format!("{:?}", info.behavior));

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use consul_lock::Client;
 use consul_lock::clock::Moment;
+use consul_lock::consul::Error as ConsulError;
 use consul_lock::lock::{self, Holding, Key, Keeper, LockOptions, Notice, Release, Stop, Tell};
 
 use super::Input;
@@ -106,8 +107,10 @@ fn class(error: &lock::Error) -> Class {
         Error::NoSuchSession { .. } | Error::Contradiction { .. } | Error::TooTight(_) | Error::NoLockDelay(_) => {
             Class::Usage
         }
-        Error::Consul(error) if error.is_denied() => Class::Denied,
-        Error::Consul(error) if error.is_configuration() => Class::Configuration,
+        Error::Consul(ConsulError::Denied { .. }) => Class::Denied,
+        Error::Consul(ConsulError::Misconfigured { .. } | ConsulError::Tls { .. } | ConsulError::Redirect { .. }) => {
+            Class::Configuration
+        }
         Error::Consul(_) => Class::Unavailable,
         _ => Class::Internal,
     }

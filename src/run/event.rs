@@ -27,10 +27,10 @@ pub(crate) enum Event {
     Guard(Report),
     /// The guard's end of the line is closed.
     GuardSilent,
-    /// The keeper has killed and reaped what the guard could not; the number that would not die.
+    /// The keeper has killed and reaped what the guard could not.
     TakenOver {
-        /// Processes that are still there.
-        left: usize,
+        /// Whether there is proof that nobody is left.
+        all_dead: bool,
     },
     /// The release has come to an end.
     Released(Released),

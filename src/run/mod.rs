@@ -28,6 +28,9 @@ use backend::Held;
 use event::{Action, Event};
 use state::Run;
 
+/// Longest time that the keeper may take to kill what a guard has left.
+const TAKE_OVER: Duration = Duration::from_secs(1);
+
 /// Everything that a run needs to know.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -63,7 +66,7 @@ enum Input {
 /// A fault of the machine: no process, no thread, no handler to be had.
 pub(crate) fn run<R: FnMut(Note)>(plan: Plan, report: impl FnOnce() -> R) -> anyhow::Result<Outcome> {
     let guard_plan = guard::Plan {
-        command: plan.command,
+        program_and_args: plan.command,
         grace: plan.grace,
         first_signal: plan.kill_signal,
         background: plan.background,
@@ -79,11 +82,11 @@ pub(crate) fn run<R: FnMut(Note)>(plan: Plan, report: impl FnOnce() -> R) -> any
     let stop = Stop::new();
     plan.lock.acquire(stop.clone(), inbox.clone()).context("cannot start a thread")?;
     let inherited = plan.inherited;
-    let outcome = Loop { guard, inbox, stop, held: None, keeper: None, chain: plan.chain, inherited, report }.run(state, &events);
+    let outcome = Loop { guard: Some(guard), inbox, stop, held: None, keeper: None, chain: plan.chain, inherited, report }.run(state, &events);
     Ok(outcome)
 }
 
-fn listen_to(guard: &Guard, inbox: &Sender<Input>) -> std::io::Result<()> {
+fn listen_to(guard: &Guard, inbox: &Sender<Input>) -> anyhow::Result<()> {
     let (listener, inbox) = (guard.listen()?, inbox.clone());
     let listen = move || {
         for report in listener {
@@ -93,11 +96,13 @@ fn listen_to(guard: &Guard, inbox: &Sender<Input>) -> std::io::Result<()> {
         }
         let _ = inbox.send(Input::Event(Event::GuardSilent));
     };
-    thread::Builder::new().name("guard".into()).spawn(listen).map(drop)
+    thread::Builder::new().name("guard".into()).spawn(listen)?;
+    Ok(())
 }
 
 struct Loop<R> {
-    guard: Guard,
+    /// Until it is reaped.
+    guard: Option<Guard>,
     inbox: Sender<Input>,
     stop: Stop,
     held: Option<Held>,
@@ -141,10 +146,10 @@ impl<R: FnMut(Note)> Loop<R> {
         match action {
             Action::StopWaiting => self.stop.throw(),
             Action::Start(deadline) => self.start(deadline),
-            Action::Extend(deadline) => self.guard.extend(deadline),
-            Action::End(kill_at) => self.guard.end(kill_at),
-            Action::Forward(signal) => self.guard.signal(signal),
-            Action::Kill => self.guard.kill(),
+            Action::Extend(deadline) => self.tell_guard(|guard| guard.extend(deadline)),
+            Action::End(kill_at) => self.tell_guard(|guard| guard.end(kill_at)),
+            Action::Forward(signal) => self.tell_guard(|guard| guard.signal(signal)),
+            Action::Kill => self.tell_guard(Guard::kill),
             Action::TakeOver => self.take_over(),
             Action::Release => self.release(),
             Action::Tell(note) => {
@@ -155,11 +160,19 @@ impl<R: FnMut(Note)> Loop<R> {
                 (self.report)(note);
             }
             Action::Finish(outcome) => {
-                self.guard.dismiss();
+                if let Some(guard) = self.guard.take() {
+                    guard.reap();
+                }
                 return Some(outcome);
             }
         }
         None
+    }
+
+    fn tell_guard(&self, word: impl FnOnce(&Guard)) {
+        if let Some(guard) = &self.guard {
+            word(guard);
+        }
     }
 
     fn keep(&mut self, held: &Held) {
@@ -171,19 +184,23 @@ impl<R: FnMut(Note)> Loop<R> {
     }
 
     fn start(&mut self, deadline: Option<Moment>) {
-        let Some(held) = &self.held else { return };
-        let started = self.guard.start(&held.environment(&self.chain), deadline, held.descriptor());
+        let (Some(held), Some(guard)) = (&self.held, &self.guard) else { return };
+        let started = guard.start(&held.environment(&self.chain), deadline, held.descriptor());
         if started.is_err() {
             // A guard that cannot be told is a guard that is gone; its line says so, too.
             let _ = self.inbox.send(Input::Event(Event::GuardSilent));
         }
     }
 
-    fn take_over(&self) {
-        let takeover = self.guard.takeover();
+    /// Blocks: there is nothing left to decide but when to give up.
+    fn take_over(&mut self) {
+        let Some(guard) = self.guard.take() else { return };
         let inbox = self.inbox.clone();
-        let left = takeover.kill_all();
-        let _ = inbox.send(Input::Event(Event::TakenOver { left }));
+        let tell = |report| {
+            let _ = inbox.send(Input::Event(Event::Guard(report)));
+        };
+        let all_dead = guard.take_over(Some(Moment::now() + TAKE_OVER), tell);
+        let _ = self.inbox.send(Input::Event(Event::TakenOver { all_dead }));
     }
 
     fn release(&mut self) {

@@ -6,13 +6,14 @@
 use std::sync::mpsc::Sender;
 
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::origin::WithOrigin;
-use signal_hook::low_level::siginfo;
+use signal_hook::low_level::siginfo::{Cause, Origin as Info};
 
 use super::Input;
 use super::event::{Event, Origin};
-use crate::guard::{Inherited, is_descendant};
+use crate::guard::{self, Inherited};
 
 /// What is handled: the signals that people and programs send to a program they have started.
 const HANDLED: [Signal; 7] = [
@@ -29,7 +30,7 @@ const HANDLED: [Signal; 7] = [
 ///
 /// # Errors
 /// When the operating system gives no handler or no thread.
-pub(super) fn listen(inherited: &Inherited, inbox: &Sender<Input>) -> anyhow::Result<()> {
+pub(super) fn listen(inherited: &Inherited, guard: Pid, inbox: &Sender<Input>) -> anyhow::Result<()> {
     if !inherited.ignores(Signal::SIGINT) {
         let inbox = inbox.clone();
         ctrlc::set_handler(move || {
@@ -43,11 +44,20 @@ pub(super) fn listen(inherited: &Inherited, inbox: &Sender<Input>) -> anyhow::Re
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for info in signals.forever() {
             let Ok(signal) = Signal::try_from(info.signal) else { continue };
-            let event = Event::Signal { signal, origin: origin(&info) };
+            let event = Event::Signal { signal, origin: origin(&info, guard) };
             if inbox.send(Input::Event(event)).is_err() {
                 return;
             }
         }
     })?;
     Ok(())
+}
+
+/// Where a signal came from. A sender that has ended meanwhile cannot be placed, and counts as outside.
+fn origin(info: &Info, guard: Pid) -> Origin {
+    match (info.cause, info.process) {
+        (Cause::Kernel, _) => Origin::Terminal,
+        (_, Some(sender)) if guard::descends(sender.pid, guard.as_raw()) => Origin::Tree,
+        _ => Origin::Outside,
+    }
 }

@@ -116,7 +116,7 @@ impl Run {
             Event::Lock(notice) => self.noticed(notice, now),
             Event::Guard(report) => self.reported(report, now),
             Event::GuardSilent => self.guard_silent(now),
-            Event::TakenOver { left } => self.taken_over(left, now),
+            Event::TakenOver { all_dead } => self.taken_over(all_dead, now),
             Event::Released(released) => self.released(released),
             Event::Signal { signal, origin } => self.signalled(signal, origin, now),
             Event::Interrupt => self.interrupted(now),
@@ -329,12 +329,12 @@ impl Run {
         vec![Action::Tell(Note::TakingOver), Action::TakeOver]
     }
 
-    fn taken_over(&mut self, left: usize, now: Moment) -> Vec<Action> {
+    fn taken_over(&mut self, all_dead: bool, now: Moment) -> Vec<Action> {
         match std::mem::replace(&mut self.phase, Phase::Finished) {
             Phase::TakingOver { outcome, noticed } => {
                 let lost = matches!(outcome, Outcome::Lost(_));
                 let first = if lost { vec![self.dead(noticed, now)] } else { Vec::new() };
-                if left > 0 {
+                if !all_dead {
                     return vec![Action::Finish(outcome)];
                 }
                 self.release(outcome, now, lost, first)
