@@ -6,18 +6,23 @@ use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
-use ureq::Agent;
 use ureq::http::{Method, Request, Response, header};
 use ureq::unversioned::transport::DefaultConnector;
+use ureq::{Agent, AsSendBody};
 
 use super::address::{Address, Place, bracketed};
-use super::config::{Config, ConfigError, Settings};
-use super::error::{Attempt, Error, quote};
+use super::config::{Config, ConfigError};
+use super::error::{Attempt, Error};
+use super::quote::quote;
+use super::settings::Settings;
 use super::transport::{Names, UnixConnector};
 
 /// Most time for finding an address, and again for a connection with its TLS handshake, however long the request may last:
 /// neither ends when [`Client::shutdown`] is called.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// Most time for a request: far more than Consul blocks one (10 minutes), and no sum of moments overflows.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Most bytes of an answer. A value has 512 KB at most; the longest list that we ask for is a queue's.
 const MOST: u64 = 4 << 20;
@@ -138,18 +143,26 @@ impl Client {
     /// Sends one request and reads the whole answer.
     pub(super) fn send(&self, call: Call<'_>) -> Result<Answer, Error> {
         let Call { task, method, path, query, body, timeout } = call;
+        let timeout = timeout.min(LONGEST);
         let attempt = Attempt { task, address: Arc::clone(&self.config.address) };
         let failed = |attempt, error, begun| {
             if self.ended.load(Ordering::SeqCst) {
                 return Error::ShutDown { attempt };
             }
-            let error = Error::from_transport(attempt, error, timeout, begun);
-            if matches!(error, Error::Unreachable { .. }) {
-                self.names.forget();
+            match Error::from_transport(attempt, error, timeout, begun) {
+                Error::Unreachable { attempt, why } => {
+                    self.names.forget();
+                    Error::Unreachable { attempt, why: self.config.through_proxy(why) }
+                }
+                error => error,
             }
-            error
         };
-        let response = match self.run(method, &self.url(&path, query), body, timeout) {
+        let url = self.url(&path, query);
+        let response = match body {
+            Some(body) => self.run(method, &url, body, timeout),
+            None => self.run(method, &url, (), timeout),
+        };
+        let response = match response {
             Ok(response) => response,
             Err(error) => return Err(failed(attempt, error, false)),
         };
@@ -178,7 +191,7 @@ impl Client {
         &self,
         method: Method,
         url: &str,
-        body: Option<Vec<u8>>,
+        body: impl AsSendBody,
         timeout: Duration,
     ) -> Result<Response<ureq::Body>, ureq::Error> {
         let mut request = Request::builder().method(method).uri(url);
@@ -194,10 +207,10 @@ impl Client {
             request = request.header(header::AUTHORIZATION, auth);
         }
         // A part of the whole, so that it shows which phase took too long.
-        let connect = CONNECT.min(timeout * 3 / 4);
+        let connect = CONNECT.min(timeout / 4 * 3);
         let request = self
             .agent
-            .configure_request(request.body(body.unwrap_or_default())?)
+            .configure_request(request.body(body)?)
             .timeout_global(Some(timeout))
             .timeout_resolve(Some(CONNECT.min(timeout / 2)))
             .timeout_connect(Some(connect))
