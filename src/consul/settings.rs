@@ -174,7 +174,10 @@ impl Settings {
             (Some(cert), Some(key)) => Some((cert, key)),
             (None, None) => None,
             (Some((_, given)), None) => {
-                return Err(ConfigError::HalfPair { given, missing: other(given, "--client-key", "CONSUL_CLIENT_KEY") });
+                return Err(ConfigError::HalfPair {
+                    given,
+                    missing: other(given, "--client-key", "CONSUL_CLIENT_KEY"),
+                });
             }
             (None, Some((_, given))) => {
                 return Err(ConfigError::HalfPair {
