@@ -6,18 +6,23 @@ use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
-use ureq::Agent;
 use ureq::http::{Method, Request, Response, header};
 use ureq::unversioned::transport::DefaultConnector;
+use ureq::{Agent, AsSendBody};
 
 use super::address::{Address, Place, bracketed};
-use super::config::{Config, ConfigError, Settings};
-use super::error::{Attempt, Error, quote};
+use super::config::{Config, ConfigError};
+use super::error::{Attempt, Error};
+use super::quote::quote;
+use super::settings::Settings;
 use super::transport::{Names, UnixConnector};
 
 /// Most time for finding an address, and again for a connection with its TLS handshake, however long the request may last:
 /// neither ends when [`Client::shutdown`] is called.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// Most time for a request: far more than Consul blocks one (10 minutes), and no sum of moments overflows.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Most bytes of an answer. A value has 512 KB at most; the longest list that we ask for is a queue's.
 const MOST: u64 = 4 << 20;
@@ -138,18 +143,26 @@ impl Client {
     /// Sends one request and reads the whole answer.
     pub(super) fn send(&self, call: Call<'_>) -> Result<Answer, Error> {
         let Call { task, method, path, query, body, timeout } = call;
+        let timeout = timeout.min(LONGEST);
         let attempt = Attempt { task, address: Arc::clone(&self.config.address) };
         let failed = |attempt, error, begun| {
             if self.ended.load(Ordering::SeqCst) {
                 return Error::ShutDown { attempt };
             }
-            let error = Error::from_transport(attempt, error, timeout, begun);
-            if matches!(error, Error::Unreachable { .. }) {
-                self.names.forget();
+            match Error::from_transport(attempt, error, timeout, begun) {
+                Error::Unreachable { attempt, why } => {
+                    self.names.forget();
+                    Error::Unreachable { attempt, why: self.config.through_proxy(why) }
+                }
+                error => error,
             }
-            error
         };
-        let response = match self.run(method, &self.url(&path, query), body, timeout) {
+        let url = self.url(&path, query);
+        let response = match body {
+            Some(body) => self.run(method, &url, body, timeout),
+            None => self.run(method, &url, (), timeout),
+        };
+        let response = match response {
             Ok(response) => response,
             Err(error) => return Err(failed(attempt, error, false)),
         };
@@ -178,7 +191,7 @@ impl Client {
         &self,
         method: Method,
         url: &str,
-        body: Option<Vec<u8>>,
+        body: impl AsSendBody,
         timeout: Duration,
     ) -> Result<Response<ureq::Body>, ureq::Error> {
         let mut request = Request::builder().method(method).uri(url);
@@ -194,10 +207,10 @@ impl Client {
             request = request.header(header::AUTHORIZATION, auth);
         }
         // A part of the whole, so that it shows which phase took too long.
-        let connect = CONNECT.min(timeout * 3 / 4);
+        let connect = CONNECT.min(timeout / 4 * 3);
         let request = self
             .agent
-            .configure_request(request.body(body.unwrap_or_default())?)
+            .configure_request(request.body(body)?)
             .timeout_global(Some(timeout))
             .timeout_resolve(Some(CONNECT.min(timeout / 2)))
             .timeout_connect(Some(connect))
@@ -267,5 +280,154 @@ impl Answer {
     /// The error of an answer whose status the caller had no use for.
     pub(super) fn rejected(&self) -> Error {
         Error::from_status(self.attempt.clone(), self.status, &self.body, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consul::{Read, Secret};
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::os::unix::net::UnixListener;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Instant;
+
+    const SOON: Duration = Duration::from_secs(10);
+    const MISSING: &str = "HTTP/1.1 404 Not Found\r\nX-Consul-Index: 7\r\nContent-Length: 0\r\n\r\n";
+
+    fn client(settings: Settings) -> Client {
+        Client::new(settings.resolve(&|_| None).expect("fit")).expect("fit")
+    }
+
+    fn at(http_addr: String) -> Settings {
+        Settings { http_addr: Some(http_addr), ..Settings::default() }
+    }
+
+    /// Answers one connection after another in the same way, and tells what it was asked. No answer closes at once.
+    fn answers(answer: &'static str) -> (String, mpsc::Receiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+        let address = listener.local_addr().expect("bound").to_string();
+        let (tell, asked) = mpsc::channel();
+        thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let mut request = [0; 4096];
+                let length = stream.read(&mut request).unwrap_or(0);
+                let _ = tell.send(String::from_utf8_lossy(&request[..length]).into_owned());
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        (address, asked)
+    }
+
+    fn failure(answer: &'static str) -> Error {
+        let (address, _asked) = answers(answer);
+        client(at(address)).get("a", Read::Default, SOON).expect_err(answer)
+    }
+
+    #[test]
+    fn the_token_is_in_a_header_and_the_rest_in_the_query() {
+        let (address, asked) = answers(MISSING);
+        let settings = Settings {
+            token: Some(Secret::new("s3cret")),
+            datacenter: Some("dc 2".into()),
+            namespace: Some("team".into()),
+            partition: Some("p&q".into()),
+            ..at(format!("http://{address}/front/"))
+        };
+        let read = Read::Blocking { index: 7, wait: Duration::from_secs(2) };
+        let reply = client(settings).get("a/ü?", read, SOON).expect("missing");
+        assert_eq!((reply.entry, reply.index), (None, 7));
+        let asked = asked.recv().expect("asked");
+        let line =
+            "GET /front/v1/kv/a/%C3%BC%3F?consistent&index=7&wait=2s&dc=dc%202&ns=team&partition=p%26q HTTP/1.1\r\n";
+        assert!(asked.starts_with(line), "{asked}");
+        assert!(asked.to_ascii_lowercase().contains("\r\nx-consul-token: s3cret\r\n"), "{asked}");
+    }
+
+    #[test]
+    fn a_redirect_is_never_followed() {
+        let (elsewhere, asked_elsewhere) = answers(MISSING);
+        let answer = format!("HTTP/1.1 301 Moved\r\nLocation: http://{elsewhere}/\r\nContent-Length: 0\r\n\r\n");
+        let error = failure(answer.leak());
+        assert!(
+            matches!(&error, Error::Redirect { status: 301, location, .. } if location.contains(&elsewhere)),
+            "{error}"
+        );
+        assert!(asked_elsewhere.try_recv().is_err());
+    }
+
+    #[test]
+    fn whatever_is_no_answer_of_consul_is_an_error_and_not_a_missing_key() {
+        let cases = [
+            "HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nno page\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
+            "HTTP/1.1 200 OK\r\nX-Consul-Index: 7\r\nContent-Length: 6\r\n\r\n<html>",
+            "HTTP/1.1 200 OK\r\nX-Consul-Index: 7\r\nContent-Length: 46\r\n\r\n[{\"Key\":\"b\",\"CreateIndex\":1,\"ModifyIndex\":1} ]",
+            "SSH-2.0-OpenSSH\r\n\r\n",
+        ];
+        for answer in cases {
+            let error = failure(answer);
+            assert!(matches!(error, Error::Rejected { .. } | Error::Malformed { truncated: false, .. }), "{error}");
+            assert!(!error.is_transient());
+        }
+    }
+
+    #[test]
+    fn a_connection_that_ends_early_is_told_from_one_that_never_was() {
+        assert!(matches!(failure(""), Error::Busy { .. }));
+        let half = "HTTP/1.1 200 OK\r\nX-Consul-Index: 7\r\nContent-Length: 99\r\n\r\n[{";
+        assert!(matches!(failure(half), Error::Malformed { truncated: true, .. }));
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+        let error = client(at(free.to_string())).get("a", Read::Default, SOON).expect_err("nobody there");
+        assert!(matches!(error, Error::Unreachable { why: super::super::Obstacle::Refused, .. }), "{error}");
+    }
+
+    #[test]
+    fn an_answer_beyond_all_measure_is_refused() {
+        let huge = format!(
+            "HTTP/1.1 200 OK\r\nX-Consul-Index: 7\r\nContent-Length: {}\r\n\r\n{}",
+            MOST + 1,
+            " ".repeat(MOST as usize + 1)
+        );
+        let error = failure(huge.leak());
+        assert!(matches!(&error, Error::Malformed { what, .. } if what.contains("4194304")), "{error}");
+    }
+
+    #[test]
+    fn a_request_ends_in_time_or_when_its_client_is_shut_down() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("socket");
+        // Accepts in the backlog and never answers.
+        let socket = UnixListener::bind(&path).expect("bound");
+        let tcp = TcpListener::bind("127.0.0.1:0").expect("bound");
+        for address in [format!("unix://{}", path.display()), tcp.local_addr().expect("bound").to_string()] {
+            let patient = client(at(address));
+            let started = Instant::now();
+            let error = patient.get("a", Read::Default, Duration::from_millis(100)).expect_err("no answer");
+            assert!(matches!(error, Error::TimedOut { .. }), "{error}");
+            assert!(started.elapsed() >= Duration::from_millis(100));
+
+            let (other, clone) = (patient.separate(), patient.clone());
+            let waiting = thread::spawn(move || clone.get("a", Read::Default, Duration::from_secs(60)));
+            // Whether it has sent its request by now or not: it ends.
+            patient.shutdown();
+            let error = waiting.join().expect("no panic").expect_err("shut down");
+            assert!(matches!(error, Error::ShutDown { .. }), "{error}");
+            assert!(started.elapsed() < Duration::from_secs(30));
+            let error = other.get("a", Read::Default, Duration::from_millis(100)).expect_err("no answer");
+            assert!(matches!(error, Error::TimedOut { .. }), "{error}");
+        }
+        drop((socket, tcp));
+    }
+
+    #[test]
+    fn no_timeout_is_too_long_or_too_short_for_the_arithmetic() {
+        let (address, _asked) = answers(MISSING);
+        let client = client(at(address));
+        assert!(client.get("a", Read::Default, Duration::MAX).is_ok());
+        let error = client.get("a", Read::Default, Duration::ZERO).expect_err("no time at all");
+        assert!(matches!(error, Error::TimedOut { .. }), "{error}");
     }
 }

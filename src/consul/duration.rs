@@ -41,22 +41,18 @@ pub fn parse(text: &str) -> Option<Duration> {
         let whole: u128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
         total = total.checked_add(whole.checked_mul(unit)?)?;
         // Digits beyond the 18th are below a nanosecond, whatever the unit.
-        let mut scale = unit;
-        let mut part: u128 = 0;
-        let mut divisor: u128 = 1;
-        for digit in fraction.bytes().take(18) {
-            part = part * 10 + u128::from(digit - b'0');
-            divisor *= 10;
+        let fraction = &fraction[..fraction.len().min(18)];
+        if !fraction.is_empty() {
+            let part = fraction.parse::<u128>().ok()? * unit / 10_u128.pow(fraction.len() as u32);
+            total = total.checked_add(part)?;
         }
-        scale = scale * part / divisor;
-        total = total.checked_add(scale)?;
         rest = after;
     }
     (total <= i64::MAX as u128).then(|| Duration::new((total / 1_000_000_000) as u64, (total % 1_000_000_000) as u32))
 }
 
-/// Writes a duration so that Go reads it back: in seconds where it is whole seconds, else in the largest unit that keeps
-/// every digit.
+/// Writes a duration so that Go reads it back: in seconds where it is whole seconds, else in milliseconds or
+/// nanoseconds.
 #[must_use]
 pub fn format(duration: Duration) -> String {
     let nanos = duration.as_nanos();

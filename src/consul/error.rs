@@ -3,17 +3,11 @@
 //! line, shortened, and without control characters.
 
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use thiserror::Error;
-use ureq::Timeout;
-
 use super::address::{Address, Place};
-
-/// Most characters of a foreign text that a message quotes.
-const QUOTED: usize = 200;
+use thiserror::Error;
 
 /// What was tried, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +32,7 @@ pub enum Error {
     /// Accepted and closed or reset without an answer, or a 429: the agent takes 200 connections from one address
     /// (`limits.http_max_conns_per_client`), and that many requests a second (`limits.request_limits`). The request may
     /// have been carried out, unless it is a 429.
-    #[error("could not {}: {:#} is busy ({what}); it takes 200 connections from one address, so try again later", attempt.task, attempt.address)]
+    #[error("could not {}: {:#} is busy ({what}); an agent takes 200 connections from one address, so try again later", attempt.task, attempt.address)]
     Busy {
         /// What was tried.
         attempt: Attempt,
@@ -199,10 +193,8 @@ fn tls_mend(what: &str) -> &'static str {
         "name the CA that signed its certificate (CONSUL_CACERT)"
     } else if what.contains("not valid for name") || what.contains("NotValidForName") {
         "name the server as its certificate does (CONSUL_TLS_SERVER_NAME)"
-    } else if what.contains("CertificateRequired") {
-        "it wants a client certificate (CONSUL_CLIENT_CERT, CONSUL_CLIENT_KEY)"
     } else if what.contains("received fatal alert") {
-        "it refuses our client certificate (CONSUL_CLIENT_CERT)"
+        "it wants a client certificate that it trusts (CONSUL_CLIENT_CERT, CONSUL_CLIENT_KEY)"
     } else if what.contains("InvalidContentType") {
         "it seems to speak plain HTTP: write http://, or name its HTTPS port"
     } else {
@@ -243,163 +235,33 @@ impl Error {
     #[must_use]
     pub fn is_without_effect(&self) -> bool {
         match self {
-            Self::Unreachable { .. }
-            | Self::Denied { .. }
-            | Self::Misconfigured { .. }
-            | Self::Rejected { .. }
-            | Self::Redirect { .. } => true,
+            // What the system reports in other words may have come up after the request was sent.
+            Self::Unreachable { why, .. } => !matches!(why, Obstacle::Other(_)),
+            Self::Denied { .. } | Self::Misconfigured { .. } | Self::Rejected { .. } | Self::Redirect { .. } => true,
             Self::Busy { what, .. } => what.starts_with("429"),
             _ => false,
         }
     }
-
-    /// The error of an answer whose status is not the one that was hoped for.
-    pub(super) fn from_status(attempt: Attempt, status: u16, body: &[u8], datacenter: Option<&str>) -> Self {
-        let body = quote(body);
-        let misconfigured = |what: String, mend: String| Self::Misconfigured { attempt: attempt.clone(), what, mend };
-        let denied = body.contains("Permission denied") || body.contains("ACL not found");
-        match status {
-            401 | 403 => Self::Denied { attempt, status, body },
-            500.. if denied => Self::Denied { attempt, status, body },
-            407 => Self::Unreachable { attempt, why: Obstacle::Proxy(format!("407 {body}")) },
-            429 => Self::Busy { attempt, what: format!("429 {body}").trim_end().to_owned() },
-            400 if body.contains("HTTP request to an HTTPS server") => {
-                misconfigured(body, "write https:// in front of the address".into())
-            }
-            400 if body.contains("Consul Enterprise feature") || body.contains("unknown field") => {
-                let mend = "leave out --namespace and --partition (CONSUL_NAMESPACE, CONSUL_PARTITION)";
-                misconfigured(body, mend.into())
-            }
-            500.. if body.contains("No path to datacenter") => {
-                misconfigured(body, "name a datacenter of `consul catalog datacenters` with --datacenter".into())
-            }
-            // A session of another datacenter would need a node there, and there is none for us ever.
-            500.. if body.contains("Missing node registration") && datacenter.is_some() => {
-                misconfigured(body, "ask an agent of that datacenter (--http-addr) instead of naming it".into())
-            }
-            500.. if is_final(&body) => Self::Rejected { attempt, status, body },
-            500.. => Self::Server { attempt, status, body },
-            _ => Self::Rejected { attempt, status, body },
-        }
-    }
-
-    /// The error of a request that ended without a complete answer. `begun` is whether the answer had begun.
-    pub(super) fn from_transport(attempt: Attempt, error: ureq::Error, timeout: Duration, begun: bool) -> Self {
-        let unreachable = |why| Self::Unreachable { attempt: attempt.clone(), why };
-        match error {
-            ureq::Error::Io(error) => Self::from_io(attempt, &error, timeout, begun),
-            ureq::Error::Timeout(Timeout::Resolve) => unreachable(Obstacle::Name("no answer in time".into())),
-            ureq::Error::Timeout(Timeout::Connect) => unreachable(Obstacle::Slow),
-            ureq::Error::Timeout(_) => Self::TimedOut { attempt, after: timeout },
-            ureq::Error::HostNotFound => unreachable(Obstacle::Name("it has no address".into())),
-            ureq::Error::Other(other) => unreachable(Obstacle::Name(one_line(&other.to_string()))),
-            ureq::Error::ConnectProxyFailed(what) => unreachable(Obstacle::Proxy(one_line(&what))),
-            ureq::Error::ConnectionFailed => unreachable(Obstacle::Other("no connection".into())),
-            ureq::Error::Rustls(error) => Self::Tls { attempt, what: one_line(&error.to_string()) },
-            error @ (ureq::Error::Tls(_) | ureq::Error::Pem(_) | ureq::Error::TlsRequired) => {
-                Self::Tls { attempt, what: one_line(&error.to_string()) }
-            }
-            ureq::Error::BodyExceedsLimit(limit) => {
-                let what = format!("the answer has more than {limit} bytes");
-                Self::Malformed { attempt, what, truncated: false }
-            }
-            error => Self::Malformed { attempt, what: one_line(&error.to_string()), truncated: false },
-        }
-    }
-
-    fn from_io(attempt: Attempt, error: &io::Error, timeout: Duration, begun: bool) -> Self {
-        if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            return Self::Tls { attempt, what: one_line(&tls.to_string()) };
-        }
-        let socket = matches!(attempt.address.place(), Place::Unix { .. });
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::BrokenPipe
-                if begun =>
-            {
-                let what = "the connection ended in the middle of the answer".into();
-                Self::Malformed { attempt, what, truncated: true }
-            }
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
-                Self::Busy { attempt, what: "it closed the connection without an answer".into() }
-            }
-            io::ErrorKind::ConnectionReset => Self::Busy { attempt, what: "it reset the connection".into() },
-            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Self::TimedOut { attempt, after: timeout },
-            io::ErrorKind::PermissionDenied if socket => {
-                let mend = "let this user write to the socket (unix_sockets in the agent's configuration)".into();
-                Self::Misconfigured { attempt, what: plain(error), mend }
-            }
-            io::ErrorKind::ConnectionRefused => Self::Unreachable { attempt, why: Obstacle::Refused },
-            io::ErrorKind::NotFound if socket => Self::Unreachable { attempt, why: Obstacle::NoSocket },
-            _ => Self::Unreachable { attempt, why: Obstacle::Other(plain(error)) },
-        }
-    }
-}
-
-/// Answers that Consul gives the status 500, though asking again will not change them.
-fn is_final(body: &str) -> bool {
-    const TEXTS: [&str; 7] = [
-        "Invalid Session TTL",
-        "Session TTL '",
-        "Missing check",
-        "Invalid Behavior",
-        "failed session lookup",
-        "invalid session",
-        "is in critical state",
-    ];
-    TEXTS.iter().any(|text| body.contains(text))
-}
-
-/// A foreign body, fit for a message.
-pub(super) fn quote(body: &[u8]) -> String {
-    // Four bytes a character at most, and some room for blanks that go.
-    let text = String::from_utf8_lossy(&body[..body.len().min(QUOTED * 8)]);
-    let text = one_line(&text);
-    if text.is_empty() { "(no text)".into() } else { text }
-}
-
-/// A text on one line, without control characters, and not too long.
-pub(super) fn one_line(text: &str) -> String {
-    let text: String = text.chars().map(|c| if c.is_control() || is_format(c) { ' ' } else { c }).collect();
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if text.chars().count() <= QUOTED {
-        return text;
-    }
-    text.chars().take(QUOTED).chain(['…']).collect()
-}
-
-/// Invisible characters that turn the direction of what follows, or hide it.
-fn is_format(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-}
-
-/// What the system says, without the number.
-pub(super) fn plain(error: &io::Error) -> String {
-    let text = one_line(&error.to_string());
-    let text = text.rsplit_once(" (os error").map_or(text.as_str(), |(text, _)| text);
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::consul::Origin;
-    use proptest::prelude::*;
+    use std::io;
 
-    fn attempt(text: &str) -> Attempt {
+    /// An attempt to create a session at an address that a variable named.
+    pub(in crate::consul) fn attempt(text: &str) -> Attempt {
         let address = Address::parse(text, Origin::Variable("CONSUL_HTTP_ADDR"), false).expect("fit");
         Attempt { task: "create a session".into(), address: Arc::new(address) }
     }
 
-    fn io(kind: io::ErrorKind, begun: bool) -> Error {
+    pub(in crate::consul) fn io(kind: io::ErrorKind, begun: bool) -> Error {
         let error = ureq::Error::Io(io::Error::from(kind));
         Error::from_transport(attempt("127.0.0.1:8500"), error, Duration::from_secs(2), begun)
     }
 
-    fn status(status: u16, body: &str, datacenter: Option<&str>) -> Error {
+    pub(in crate::consul) fn status(status: u16, body: &str, datacenter: Option<&str>) -> Error {
         Error::from_status(attempt("127.0.0.1:8500"), status, body.as_bytes(), datacenter)
     }
 
@@ -418,44 +280,6 @@ mod tests {
     }
 
     #[test]
-    fn each_ending_of_a_connection_is_told_apart() {
-        use io::ErrorKind::*;
-        for kind in [UnexpectedEof, ConnectionReset, BrokenPipe] {
-            assert!(matches!(io(kind, false), Error::Busy { .. }), "{kind}");
-            assert!(matches!(io(kind, true), Error::Malformed { truncated: true, .. }), "{kind}");
-        }
-        assert!(matches!(io(HostUnreachable, false), Error::Unreachable { why: Obstacle::Other(_), .. }));
-        assert!(matches!(io(TimedOut, false), Error::TimedOut { .. }));
-        let from = |error| Error::from_transport(attempt("a:1"), error, Duration::from_secs(2), false);
-        assert!(matches!(from(ureq::Error::Timeout(Timeout::Connect)), Error::Unreachable { why: Obstacle::Slow, .. }));
-        assert!(matches!(from(ureq::Error::Timeout(Timeout::Global)), Error::TimedOut { .. }));
-        let error = Error::from_io(attempt("unix:///a"), &io::Error::from(NotFound), Duration::ZERO, false);
-        assert_eq!(error, Error::Unreachable { attempt: attempt("unix:///a"), why: Obstacle::NoSocket });
-        let error = Error::from_io(attempt("unix:///a"), &io::Error::from(PermissionDenied), Duration::ZERO, false);
-        assert!(matches!(error, Error::Misconfigured { .. }));
-    }
-
-    #[test]
-    fn each_status_is_told_apart() {
-        assert!(matches!(status(403, "Permission denied", None), Error::Denied { .. }));
-        assert!(matches!(status(500, "rpc error making call: ACL not found", None), Error::Denied { .. }));
-        assert!(matches!(status(429, "", None), Error::Busy { .. }));
-        assert!(matches!(status(502, "<html>", None), Error::Server { status: 502, .. }));
-        assert!(matches!(status(500, "Missing check 'nope' registration", None), Error::Rejected { .. }));
-        assert!(matches!(status(413, "too large", None), Error::Rejected { .. }));
-        assert!(matches!(status(500, "No path to datacenter", Some("dc9")), Error::Misconfigured { .. }));
-        let ns = "Bad request: Invalid query parameter: \"ns\" - Namespaces are a Consul Enterprise feature";
-        assert!(matches!(status(400, ns, None), Error::Misconfigured { .. }));
-    }
-
-    #[test]
-    fn a_missing_node_passes_only_in_our_own_datacenter() {
-        let body = "Missing node registration";
-        assert!(status(500, body, None).is_transient());
-        assert!(!status(500, body, Some("dc2")).is_transient());
-    }
-
-    #[test]
     fn what_passes_and_what_does_not() {
         assert!(io(io::ErrorKind::ConnectionRefused, false).is_transient());
         assert!(io(io::ErrorKind::UnexpectedEof, true).is_transient());
@@ -465,14 +289,5 @@ mod tests {
         assert!(status(429, "slow down", None).is_without_effect());
         assert!(!io(io::ErrorKind::ConnectionReset, false).is_without_effect());
         assert!(!status(500, "", None).is_without_effect());
-    }
-
-    proptest! {
-        #[test]
-        fn a_quoted_body_is_one_short_line(body in proptest::collection::vec(any::<u8>(), 0..3000)) {
-            let quoted = quote(&body);
-            prop_assert!(!quoted.is_empty() && quoted.chars().count() <= QUOTED + 1);
-            prop_assert!(!quoted.chars().any(|c| c.is_control() || is_format(c)));
-        }
     }
 }

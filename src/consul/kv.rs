@@ -11,7 +11,7 @@ use ureq::http::Method;
 use super::client::{Answer, Call, Client, encoded};
 use super::duration;
 use super::error::Error;
-use super::session::SessionId;
+use super::session_id::{SessionId, SessionIdError};
 
 /// A key with what belongs to it (`KVPair` in Consul's Go client).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl RawEntry {
         let session = self.session.filter(|id| !id.is_empty()).map(|id| id.parse()).transpose();
         Ok(Entry {
             value: value.map_err(|error| format!("a value that is no base64 ({error})"))?.unwrap_or_default(),
-            session: session.map_err(|error: super::SessionIdError| error.to_string())?,
+            session: session.map_err(|error: SessionIdError| error.to_string())?,
             key: self.key,
             flags: self.flags,
             lock_index: self.lock_index,

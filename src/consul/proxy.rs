@@ -4,7 +4,8 @@
 
 use std::net::IpAddr;
 
-use super::config::{ConfigError, Env};
+use super::config::ConfigError;
+use super::settings::Env;
 
 /// The proxy for a target, and the variable that names it.
 pub(super) fn choose(

@@ -13,7 +13,9 @@ use rustls::sign::CertifiedKey;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
 use super::address::Origin;
-use super::config::{ConfigError, read};
+use super::config::ConfigError;
+use super::quote::plain;
+use super::settings::read;
 
 /// Where the distributions keep the roots that the machine trusts, most common first.
 const BUNDLES: [&str; 6] = [
@@ -74,11 +76,8 @@ fn file(path: &Path, origin: Origin) -> Result<Vec<Certificate<'static>>, Config
 /// Every certificate in the files of a folder. Files without one are passed over: such folders hold a README as often as
 /// not.
 fn folder(path: &Path, origin: Origin) -> Result<Vec<Certificate<'static>>, ConfigError> {
-    let failed = |path: &Path, error: &std::io::Error| ConfigError::Read {
-        origin,
-        path: path.to_owned(),
-        reason: super::error::plain(error),
-    };
+    let failed =
+        |path: &Path, error: &std::io::Error| ConfigError::Read { origin, path: path.to_owned(), reason: plain(error) };
     let mut found = Vec::new();
     for entry in fs::read_dir(path).map_err(|error| failed(path, &error))? {
         let file = entry.map_err(|error| failed(path, &error))?.path();
@@ -154,8 +153,10 @@ fn check(chain: &[Certificate<'static>], key: PrivateKeyDer<'static>) -> Result<
             Err(Unfit::Key("it does not belong to the client certificate: name the pair that was made together".into()))
         }
         Err(error) => {
-            let mend = "make it anew as X.509 version 3, as `consul tls cert create -client` does";
-            Err(Unfit::Certificate(format!("{error}: {mend}")))
+            let what = error.to_string();
+            let what = if what.contains("UnsupportedCertVersion") { "it is of X.509 version 1" } else { &what };
+            let mend = "make it anew as version 3, as `consul tls cert create -client` does";
+            Err(Unfit::Certificate(format!("{what}: {mend}")))
         }
     }
 }

@@ -253,3 +253,64 @@ impl Transport for UnixTransport {
         quiet(&self.stream).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(names: &Names, url: &str) -> Result<Vec<SocketAddr>, Error> {
+        let url: Uri = url.parse().expect("a URL");
+        let config = ureq::Agent::new_with_defaults().config().clone();
+        names.resolve(&url, &config, NextTimeout::default()).map(|addrs| addrs.to_vec())
+    }
+
+    #[test]
+    fn figures_and_localhost_need_no_name_server() {
+        let addr = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let names = Names::of("10.1.2.3", 8500, "10.1.2.3").expect("fit");
+        assert_eq!(resolve(&names, "http://10.1.2.3:8500/").expect("known"), [addr("10.1.2.3:8500")]);
+        let names = Names::of("localhost", 8500, "localhost").expect("fit");
+        let both = [addr("127.0.0.1:8500"), addr("[::1]:8500")];
+        assert_eq!(resolve(&names, "http://localhost:8500/").expect("known"), both);
+        assert_eq!(resolve(&Names::none(), "http://localhost/").expect("none needed"), []);
+    }
+
+    #[test]
+    fn the_name_in_the_certificate_leads_to_the_true_host() {
+        let names = Names::of("10.1.2.3", 8501, "server.dc1.consul").expect("fit");
+        let found = resolve(&names, "https://server.dc1.consul:8501/").expect("known");
+        assert_eq!(found, ["10.1.2.3:8501".parse().expect("an address")]);
+    }
+
+    #[test]
+    fn the_last_answer_counts_while_the_name_server_fails() {
+        // A label of 64 bytes is no name, so that the lookup fails on this machine already.
+        let host = "x".repeat(64);
+        let url = format!("http://{host}:8500/");
+        let names = Names::of(&host, 8500, &host).expect("fit");
+        assert!(matches!(resolve(&names, &url), Err(Error::Other(_))));
+        let known: SocketAddr = "10.1.2.3:8500".parse().expect("an address");
+        *names.last() = Some((Instant::now(), vec![known]));
+        names.forget();
+        assert_eq!(resolve(&names, &url).expect("the last answer"), [known]);
+    }
+
+    #[test]
+    fn a_socket_with_a_full_backlog_is_given_up_in_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("full");
+        let _listener = std::os::unix::net::UnixListener::bind(&path).expect("bound");
+        let limit = Duration::from_millis(50);
+        let started = Instant::now();
+        let mut taken = Vec::new();
+        // The backlog of std's listeners is bounded by net.core.somaxconn.
+        let error = loop {
+            match dial(&path, Some(limit)) {
+                Ok(stream) => taken.push(stream),
+                Err(error) => break error,
+            }
+        };
+        assert!(is_timeout(&error), "{error}");
+        assert!(started.elapsed() < Duration::from_secs(10));
+    }
+}

@@ -10,9 +10,10 @@ use serde_json::{Map, Value, json};
 use ureq::http::Method;
 
 use super::client::{Call, Client};
-use super::error::{Error, one_line};
+use super::error::Error;
 use super::kv::{Entry, RawEntry};
-use super::session::SessionId;
+use super::quote::one_line;
+use super::session_id::SessionId;
 
 /// Most operations that Consul takes in one transaction.
 pub const MAX_OPS: usize = 64;
@@ -104,10 +105,10 @@ impl RefusalReason {
     /// Tells the reason from Consul's words. They quote the key, which may itself contain such words, so only their
     /// beginning and end count.
     fn of(what: &str) -> Self {
+        let what = what.trim().trim_start_matches("rpc error making call: ");
         let starts = |text: &str| what.get(..text.len()).is_some_and(|start| start.eq_ignore_ascii_case(text));
         let ends = |text: &str| what.ends_with(text);
-        if starts("Permission denied") || starts("ACL not found") || starts("rpc error making call: Permission denied")
-        {
+        if starts("Permission denied") || starts("ACL not found") {
             Self::Denied
         } else if starts("invalid session") || starts("failed session lookup") || starts("missing session") {
             Self::InvalidSession
@@ -259,7 +260,7 @@ impl Client {
 impl From<RawError> for Refusal {
     fn from(raw: RawError) -> Self {
         let what = one_line(&raw.what);
-        Self { op_index: raw.op_index, reason: RefusalReason::of(raw.what.trim()), what }
+        Self { op_index: raw.op_index, reason: RefusalReason::of(&raw.what), what }
     }
 }
 
@@ -304,6 +305,7 @@ mod tests {
             ("failed session lookup: index error: UUID must be 36 characters", InvalidSession),
             ("missing session", InvalidSession),
             ("Permission denied", Denied),
+            ("rpc error making call: rpc error making call: Permission denied", Denied),
             ("Permission denied: token with AccessorID 'x' lacks permission 'key:write' on \"a\"", Denied),
             (r#"unknown KV verb "frob""#, Other),
             ("", Other),
