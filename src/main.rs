@@ -1,3 +1,5 @@
 //! The `consul-lock` command.
 
+mod cli;
+
 fn main() {}
