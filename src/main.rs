@@ -1,5 +1,6 @@
 //! The `consul-lock` command.
 
 mod cli;
+mod sys;
 
 fn main() {}
