@@ -1,6 +1,7 @@
 //! The `consul-lock` command.
 
 mod cli;
+mod local;
 mod sys;
 
 fn main() {}
