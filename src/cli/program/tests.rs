@@ -140,8 +140,8 @@ fn an_interpreter_needs_no_line_end() {
     }
 }
 
-/// What env(1) exits with, which is a plain execvp(3): 127 for ENOENT, 126 for any other refusal. A process that another
-/// test is just starting may have a copy of the descriptor that wrote a script; then it is asked again.
+/// What env(1) exits with, which is a plain execvp(3): 127 for ENOENT, 126 for any other refusal. A process that
+/// another test is just starting may have a copy of the descriptor that wrote a script; then it is asked again.
 fn exit_code_of_env(program: &OsStr, path: &OsStr) -> i32 {
     let mut variable = OsString::from("PATH=");
     variable.push(path);
