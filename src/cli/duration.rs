@@ -318,7 +318,8 @@ mod tests {
             let off = read.map(|read| read.as_nanos().abs_diff(u128::from(nanos)));
             // Within half a second of Go's limit, rounding up may step over it.
             prop_assert!(
-                off.clone().is_ok_and(|off| off <= grain(u128::from(nanos)) / 2) || u128::from(nanos) + SECOND > LONGEST,
+                off.clone().is_ok_and(|off| off <= grain(u128::from(nanos)) / 2)
+                    || u128::from(nanos) + SECOND > LONGEST,
                 "{nanos}: {shown}, {off:?}"
             );
         }

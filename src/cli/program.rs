@@ -67,9 +67,9 @@ pub(crate) enum NotRunnable {
         /// What the system said.
         errno: Errno,
     },
-    /// An unprivileged user cannot kill what this file starts.
+    /// An unprivileged user may not signal what this file starts, and the kernel drops its parent-death signal.
     #[error(
-        "{} {gain}, so that this user could not kill it in time: run it as `sudo consul-lock run ...`, or give up the \
+        "{} {gain}, so that this user may be unable to kill it: run it as `sudo consul-lock run ...`, or give up the \
          guarantee with --no-guarantee", .path.display()
     )]
     Privileged {
@@ -148,7 +148,8 @@ pub(crate) fn find(program: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, Not
     Err(denied.or(without_interpreter).unwrap_or_else(|| NotRunnable::NotFound(program.to_owned())))
 }
 
-/// Refuses a command, as [`find`] returned it, that would run with privileges which put it beyond this user's kill(2).
+/// Refuses a command, as [`find`] returned it, that would run with privileges which put it beyond this user's
+/// kill(2), or beyond prctl(PR_SET_PDEATHSIG).
 /// A setuid bit on a script means nothing to the kernel; on its interpreter it does.
 pub(crate) fn refuse_privileged(found: &Path) -> Result<(), NotRunnable> {
     if geteuid().is_root() {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
+use consul_lock::lock::Key;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, FlockArg, OFlag, open, openat};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmod, fchmodat, fstat, fstatat, lstat, mkdirat};
@@ -18,7 +19,6 @@ use nix::unistd::{Uid, geteuid};
 
 use super::error::Error;
 use super::{Place, name, network};
-use consul_lock::lock::Key;
 
 /// Where our own directory is, the first that exists and that this user may write in. Never chosen by the environment:
 /// a cron job and a terminal must exclude each other.
@@ -53,7 +53,11 @@ impl Dir {
         let (fd, path) = match place {
             Place::Own => own(&BASES.map(Path::new), geteuid())?,
             Place::Dir(path) if path.as_os_str().is_empty() => return Err(Error::NoName),
-            Place::Dir(path) => (named(path)?, path.clone()),
+            Place::Dir(path) => {
+                // Whole, so that messages say where it is; a working directory that is gone leaves it as typed.
+                let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                (named(&path)?, path)
+            }
         };
         Self::enter(fd, path, no_guarantee)
     }

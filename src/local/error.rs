@@ -15,7 +15,8 @@ pub(crate) enum Error {
     #[error("{}: there is no such directory: create it, or name another one with --local=DIR", .0.display())]
     Missing(PathBuf),
     /// Something else is in the directory's place.
-    #[error("{}: it is no directory, or a symbolic link: remove it, or name a directory with --local=DIR", .0.display())]
+    #[error("{}: it is no directory, or a symbolic link: have it moved away, or name a directory with --local=DIR",
+        .0.display())]
     NotDirectory(PathBuf),
     /// Somebody else made our directory.
     #[error("{}: it belongs to user {owner}, not to user {user}: have it removed, or name a directory with --local=DIR",
@@ -37,8 +38,8 @@ pub(crate) enum Error {
         mode: u32,
     },
     /// On such file systems flock(2) may hold on this machine only, or not at all after a lost connection.
-    #[error("{}: it is on a network file system ({kind}), whose locks cannot be relied upon: name a directory on a local \
-        one with --local=DIR, or give up the guarantee with --no-guarantee", .path.display())]
+    #[error("{}: it is on a network file system ({kind}), whose locks cannot be relied upon: name a directory on a \
+        local one with --local=DIR, or give up the guarantee with --no-guarantee", .path.display())]
     Network {
         /// The directory.
         path: PathBuf,
@@ -46,8 +47,8 @@ pub(crate) enum Error {
         kind: &'static str,
     },
     /// Somebody keeps an exclusive flock(2) on the directory itself.
-    #[error("{}: another program keeps the whole directory locked: see with lslocks which one, or name another directory \
-        with --local=DIR", .0.display())]
+    #[error("{}: another program keeps the whole directory locked: see with lslocks which one, or name another \
+        directory with --local=DIR", .0.display())]
     Occupied(PathBuf),
     /// Something else is in the lock file's place.
     #[error("{}: it is no regular file: remove it", .0.display())]

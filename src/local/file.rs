@@ -1,5 +1,5 @@
-//! What is in a lock file: the last fence in 20 digits, a space, the length of the holder's record in 10, a newline, and
-//! the record. Whatever else is found there, after a crash or by somebody's hand, is read as nothing at all: the lock
+//! What is in a lock file: the last fence in 20 digits, a space, the length of the holder's record in 10, a newline,
+//! and the record. Whatever else is found there, after a crash or by somebody's hand, is read as nothing at all: the lock
 //! is the flock(2), and a damaged file must not keep the next holder out. Without a stored fence the clock alone makes
 //! fences grow.
 

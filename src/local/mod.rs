@@ -1,5 +1,5 @@
-//! The lock of `--local`: flock(2) on a file per key, for one machine and without a server. The kernel keeps the lock on
-//! the open file description, so whoever shares the description holds it: the guard gets it over a socket, the tree
+//! The lock of `--local`: flock(2) on a file per key, for one machine and without a server. The kernel keeps the lock
+//! on the open file description, so whoever shares the description holds it: the guard gets it over a socket, the tree
 //! inherits it, and when keeper and guard are both killed the lock stays until the tree's last process is gone. For the
 //! same reason nothing here unlocks by being dropped; dropping closes one descriptor of perhaps several.
 //!

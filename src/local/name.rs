@@ -1,7 +1,7 @@
-//! The lock file's name for a key. Each byte of the key but `a`–`z`, `0`–`9`, `_`, `-` and `.` is written as `%XX`, capital
-//! letters too, since some file systems do not tell them from small ones. The result is cut into chunks of at most
-//! [`CHUNK`] bytes, never within a `%XX`; a dot that would begin a chunk is written as `%2E`, so that no chunk is hidden
-//! or `..`. All chunks but the last are directories and end in `+`, the last is the file and ends in `.consul-lock`.
+//! The lock file's name for a key. Each byte of the key but `a`–`z`, `0`–`9`, `_`, `-` and `.` is written as `%XX`,
+//! capital letters too, since some file systems do not tell them from small ones. The result is cut into chunks of at most
+//! [`CHUNK`] bytes, never within a `%XX`; a dot that would begin a chunk is written as `%2E`, so that no chunk is
+//! hidden or `..`. All chunks but the last are directories and end in `+`, the last is the file and ends in `.consul-lock`.
 //!
 //! So different keys have different files: taking the endings off, joining the chunks and undoing the `%XX` gives the
 //! key back. And no file has the name of a directory, whatever the keys: a chunk holds no `+`. The file's ending keeps
@@ -99,7 +99,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_key_has_a_file_of_its_own(text in prop_oneof!["\\PC{1,400}", "[.%+a/A]{1,400}", "a{195,205}[.b/]{0,9}"]) {
+        fn every_key_has_a_file_of_its_own(
+            text in prop_oneof!["\\PC{1,400}", "[.%+a/A]{1,400}", "a{195,205}[.b/]{0,9}"]
+        ) {
             let (directories, file) = parts(&text);
             prop_assert_eq!(key(&directories, &file), Some(text));
         }

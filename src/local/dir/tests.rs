@@ -46,6 +46,22 @@ fn the_users_directory_must_be_one() {
 }
 
 #[test]
+fn a_relative_name_is_told_whole() {
+    let here = std::env::current_dir().unwrap();
+    assert_eq!(open_named(Path::new("src")).unwrap().path, here.join("src"));
+    assert_eq!(open_named(Path::new("no-such")).unwrap_err(), Error::Missing(here.join("no-such")));
+}
+
+#[test]
+fn a_network_file_system_is_refused_with_both_ways_out() {
+    let error = Error::Network { path: "/home/locks".into(), kind: "nfs" };
+    assert!(error.is_config());
+    let message = error.to_string();
+    assert!(message.starts_with("/home/locks: it is on a network file system (nfs)"), "{message}");
+    assert!(message.contains("--local=DIR") && message.ends_with("--no-guarantee"), "{message}");
+}
+
+#[test]
 fn our_own_directory_is_made_for_us_alone_and_found_again() {
     let base = TempDir::new().unwrap();
     let first = open_own(&[base.path()]).unwrap();
