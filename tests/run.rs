@@ -47,7 +47,7 @@ fn a_free_run_takes_four_writes_and_one_read() {
         assert_eq!(ops[1]["KV"]["Flags"], LOCK_FLAGS);
         assert_eq!(destroy.target, format!("/v1/session/destroy/{session}"));
 
-        assert_eq!(reads[0].target, format!("/v1/kv/{key}?consistent="));
+        assert_eq!(reads[0].target, format!("/v1/kv/{key}?consistent"));
         assert!(reads[0].at < lock.at && reads[0].connection != create.connection, "{seen:?}");
         let confirmation = |target: &str| target.starts_with(&format!("/v1/kv/{key}?consistent"));
         assert!(reads.iter().all(|read| read.method == "GET" && confirmation(&read.target)), "{reads:?}");
