@@ -11,7 +11,7 @@ use super::holding::Holding;
 use super::lease::Lease;
 use super::notice::{Holder, Notice, Tell, Trouble};
 use super::options::LockOptions;
-use super::patience::{Patience, delay_pause, is_busy};
+use super::patience::{Outlook, Patience, delay_pause};
 use super::record::Record;
 use super::session::{LockSession, Touch};
 use super::standing::{LOCK_FLAGS, Standing};
@@ -103,8 +103,9 @@ fn open_session(
             None => LockSession::create(client, options, TIMEOUT),
         };
         match result {
-            Err(Error::Consul(error)) if error.is_transient() => {
-                let Some(pause) = patience.failed(is_busy(&error), sent, Moment::now()) else { return Err(error.into()) };
+            Err(Error::Consul(error)) => {
+                let outlook = Outlook::of(&error);
+                let Some(pause) = patience.failed(outlook, sent, Moment::now()) else { return Err(error.into()) };
                 tell(Notice::Retrying(Trouble::from(&error)));
                 stop.pause(pause)?;
             }
@@ -341,15 +342,12 @@ impl Attempt<'_> {
     }
 
     fn retry_later(&mut self, error: ConsulError, sent: Moment) -> Result<(), Error> {
-        if !error.is_transient() {
-            return Err(Error::about_key(&self.client, &self.options.key, error));
-        }
-        match self.patience.failed(is_busy(&error), sent, Moment::now()) {
+        match self.patience.failed(Outlook::of(&error), sent, Moment::now()) {
             Some(pause) => {
                 (self.tell)(Notice::Retrying(Trouble::from(&error)));
                 Ok(self.stop.pause(pause)?)
             }
-            None => Err(error.into()),
+            None => Err(Error::about_key(&self.client, &self.options.key, error)),
         }
     }
 
