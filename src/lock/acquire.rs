@@ -39,7 +39,12 @@ const CLEAN_UP: Duration = Duration::from_secs(2);
 /// Everything in [`Error`] that concerns acquisition. Whatever happens, nothing is left locked; a session is left to its
 /// TTL only where Consul does not answer.
 pub fn acquire(client: &Client, options: &LockOptions, stop: &Stop, tell: &Tell) -> Result<Holding, Error> {
+    if stop.is_thrown() {
+        return Err(Error::Stopped);
+    }
     let give_up_at = options.patience().map(|patience| Moment::now() + patience);
+    // Throwing the switch ends all connections of the client that waits, so that it must not be the caller's.
+    let client = &client.separate();
     let first = first_read(client, options)?;
     let mut patience = Patience::new(options.retry_for, give_up_at);
     let session = open_session(client, options, stop, tell, &mut patience)?;
