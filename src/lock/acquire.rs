@@ -11,7 +11,7 @@ use super::holding::Holding;
 use super::lease::Lease;
 use super::notice::{Holder, Notice, Tell, Trouble};
 use super::options::LockOptions;
-use super::patience::{Patience, delay_pause, is_busy};
+use super::patience::{Outlook, Patience, delay_pause};
 use super::record::Record;
 use super::session::{LockSession, Touch};
 use super::standing::{LOCK_FLAGS, Standing};
@@ -39,7 +39,12 @@ const CLEAN_UP: Duration = Duration::from_secs(2);
 /// Everything in [`Error`] that concerns acquisition. Whatever happens, nothing is left locked; a session is left to its
 /// TTL only where Consul does not answer.
 pub fn acquire(client: &Client, options: &LockOptions, stop: &Stop, tell: &Tell) -> Result<Holding, Error> {
+    if stop.is_thrown() {
+        return Err(Error::Stopped);
+    }
     let give_up_at = options.patience().map(|patience| Moment::now() + patience);
+    // Throwing the switch ends all connections of the client that waits, so that it must not be the caller's.
+    let client = &client.separate();
     let first = first_read(client, options)?;
     let mut patience = Patience::new(options.retry_for, give_up_at);
     let session = open_session(client, options, stop, tell, &mut patience)?;
@@ -108,10 +113,9 @@ fn open_session(
             None => LockSession::create(client, options, TIMEOUT),
         };
         match result {
-            Err(Error::Consul(error)) if error.is_transient() => {
-                let Some(pause) = patience.failed(is_busy(&error), sent, Moment::now()) else {
-                    return Err(error.into());
-                };
+            Err(Error::Consul(error)) => {
+                let outlook = Outlook::of(&error);
+                let Some(pause) = patience.failed(outlook, sent, Moment::now()) else { return Err(error.into()) };
                 tell(Notice::Retrying(Trouble::from(&error)));
                 stop.pause(pause)?;
             }
@@ -350,15 +354,12 @@ impl Attempt<'_> {
     }
 
     fn retry_later(&mut self, error: ConsulError, sent: Moment) -> Result<(), Error> {
-        if !error.is_transient() {
-            return Err(Error::about_key(&self.client, &self.options.key, error));
-        }
-        match self.patience.failed(is_busy(&error), sent, Moment::now()) {
+        match self.patience.failed(Outlook::of(&error), sent, Moment::now()) {
             Some(pause) => {
                 (self.tell)(Notice::Retrying(Trouble::from(&error)));
                 Ok(self.stop.pause(pause)?)
             }
-            None => Err(error.into()),
+            None => Err(Error::about_key(&self.client, &self.options.key, error)),
         }
     }
 

@@ -149,7 +149,8 @@ impl Error {
     fn denied(client: &Client, error: ConsulError, what: &'static str, rule: String) -> Self {
         match error {
             // A token that is unknown lacks no rule.
-            ConsulError::Denied { body, .. } if !body.contains("ACL not found") => {
+            error if error.is_unknown_token() => Self::Consul(error),
+            ConsulError::Denied { body, .. } => {
                 Self::Denied { address: client.address().clone(), what, answer: body, rule }
             }
             error => Self::Consul(error),
