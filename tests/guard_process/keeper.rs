@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use consul_lock::clock::Moment;
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +21,10 @@ use crate::guard::{self, Background, Inherited, Plan, Report};
 pub const ROLE: &str = "GUARD_TEST_KEEPER";
 /// The variable by which the command's tree is known.
 pub const MARK: &str = "GUARD_TEST_MARK";
-/// How long after the deadline a guard that is not done counts as stopped.
+/// How long after the deadline a guard that has said nothing of the end counts as stopped.
 pub const PATIENCE: Duration = Duration::from_millis(100);
+/// And one that is at work.
+const MORE_PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Role {
@@ -95,34 +98,35 @@ pub fn main(role: &str) -> ! {
         }
     });
 
-    let lock = role.lock.map(|path| File::options().write(true).open(path).expect("the lock's file"));
-    if let Some(lock) = &lock {
-        lock.try_lock().expect("the lock");
-    }
+    let lock = role.lock.map(|path| {
+        let file = File::options().write(true).open(path).expect("the lock's file");
+        Flock::lock(file, FlockArg::LockExclusiveNonblock).expect("the lock")
+    });
     let mut deadline: Option<Moment> = None;
+    let mut at_work = false;
     loop {
         let left = deadline.map_or(Duration::from_secs(60), |deadline| deadline.since(Moment::now()));
         let event = match events.recv_timeout(left) {
             // Perhaps it was the keeper that was stopped, and the guard's reports wait to be read.
-            Err(RecvTimeoutError::Timeout) => events.recv_timeout(PATIENCE),
+            Err(RecvTimeoutError::Timeout) => events.recv_timeout(if at_work { MORE_PATIENCE } else { PATIENCE }),
             event => event,
         };
         match event {
             Ok(Event::Order(Order::Start(at))) => {
                 deadline = at;
                 let env = [(MARK.to_owned(), OsString::from(&role.mark))];
-                guard.start(&env, at, lock.as_ref().map(AsFd::as_fd)).expect("the start");
+                guard.start(&env, at, lock.as_ref().map(|lock| lock.as_fd())).expect("the start");
             }
             Ok(Event::Order(Order::Extend(at))) => {
-                deadline = Some(at);
+                deadline = deadline.max(Some(at));
                 guard.extend(at);
             }
             Ok(Event::Order(Order::End(at))) => guard.end(at),
             Ok(Event::Order(Order::Kill)) => guard.kill(),
             Ok(Event::Order(Order::Signal(number))) => guard.signal(Signal::try_from(number).expect("a signal")),
             Ok(Event::Report(report)) => {
-                let (started, gone) =
-                    (matches!(report, Report::Started { .. }), matches!(report, Report::Gone { .. }));
+                at_work |= matches!(report, Report::Ending { .. });
+                let (started, gone) = (matches!(report, Report::Started { .. }), matches!(report, Report::Gone { .. }));
                 if started {
                     inherited.release_descriptors();
                 }

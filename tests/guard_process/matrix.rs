@@ -58,7 +58,7 @@ pub fn tests() -> Vec<Test> {
 }
 
 fn play(shape: &Shape, row: Row) {
-    let lease = if shape.size < 50 { LEASE } else { LONG_LEASE };
+    let lease = if shape.size < 100 { LEASE } else { LONG_LEASE };
     let mut deadline = Moment::now() + lease;
     let mut scene = cast(&shape.argv).grace(GRACE).start(Some(deadline));
     // Confirmed for as long as the tree grows, and never again.
@@ -140,7 +140,8 @@ pub fn print() {
     println!("{:44}{}", "", ROWS.map(|(_, head, _)| format!("{head:>10}")).concat());
     for shape in shapes() {
         let cell = |row| measured.iter().find(|(name, at, _)| (*name, *at) == (shape.name, row));
-        let cells = ROWS.map(|(row, ..)| cell(row).map_or(format!("{:>10}", "-"), |(.., late)| format!("{late:>10.1}")));
+        let cells =
+            ROWS.map(|(row, ..)| cell(row).map_or(format!("{:>10}", "-"), |(.., late)| format!("{late:>10.1}")));
         println!("{:44}{}", shape.name, cells.concat());
     }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -63,6 +64,20 @@ impl Cast {
 
     pub fn lock(mut self, path: &str) -> Self {
         self.role.lock = Some(path.to_owned());
+        self
+    }
+
+    /// Another copy of this program as the keeper.
+    pub fn program(mut self, path: &str) -> Self {
+        self.command = Command::new(path);
+        self
+    }
+
+    /// Starts the keeper from a shell that does something first, and then becomes it.
+    pub fn through(mut self, script: &str) -> Self {
+        let program = self.command.get_program().to_owned();
+        self.command = Command::new("sh");
+        self.command.args(["-c", &format!("{script}\nexec \"$0\"")]).arg(program);
         self
     }
 
@@ -203,6 +218,46 @@ impl Scene {
         });
         assert_eq!(marked(&self.mark), Vec::<i32>::new(), "processes of the tree are left");
         errors.join().expect("a reader")
+    }
+}
+
+/// A test that fails leaves nobody behind, or the next would fail with it.
+impl Drop for Scene {
+    fn drop(&mut self) {
+        while thread::panicking() && sys::reap() != Reaped::NoChild {
+            let tree = marked(&self.mark).into_iter().map(Pid::from_raw);
+            for pid in tree.chain([self.keeper(), self.guard]) {
+                let _ = kill(pid, Signal::SIGKILL);
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// A file for a command to write to, gone after the test.
+pub struct Notes(PathBuf);
+
+impl Notes {
+    pub fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("guard-test-{}-{name}", std::process::id())))
+    }
+
+    pub fn path(&self) -> &str {
+        self.0.to_str().expect("a plain path")
+    }
+
+    pub fn read(&self) -> String {
+        fs::read_to_string(&self.0).unwrap_or_default()
+    }
+
+    pub fn await_line(&self, line: &str) {
+        await_that(line, || self.read().lines().any(|found| found == line));
+    }
+}
+
+impl Drop for Notes {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
     }
 }
 

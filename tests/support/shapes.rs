@@ -46,17 +46,20 @@ pub fn shapes() -> Vec<Shape> {
             "$SIG{TERM} = 'IGNORE'; $SIG{CHLD} = 'IGNORE'; while (1) { fork or do { sleep 600; exit } ; select undef, undef, undef, 0.001 }",
         ),
         perl("a chain of 100", 100, "for (1 .. 99) { fork and last } sleep 600; sleep 600"),
-        perl("1000 descendants", 1000, "for (1 .. 27) { fork or do { for (1 .. 36) { fork or last } sleep 600; exit } } sleep 600"),
         perl(
-            "a sibling (CLONE_PARENT)",
-            2,
-            &format!("syscall({}, 0x8000 | 17, 0, 0, 0, 0); sleep 600", call(56, 220)),
+            "1000 descendants",
+            1000,
+            "for (1 .. 27) { fork or do { for (1 .. 36) { fork or last } sleep 600; exit } } sleep 600",
         ),
+        perl("a sibling (CLONE_PARENT)", 2, &format!("syscall({}, 0x8000 | 17, 0, 0, 0, 0); sleep 600", call(56, 220))),
         perl("a child without SIGCHLD (__WCLONE)", 2, &format!("syscall({}, 0, 0, 0, 0, 0); sleep 600", call(56, 220))),
         perl(
             "a subreaper of its own",
             2,
-            &format!("syscall({}, 36, 1, 0, 0, 0); fork or do {{ fork and exit; sleep 600 }}; sleep 600 while 1", call(157, 167)),
+            &format!(
+                "syscall({}, 36, 1, 0, 0, 0); fork or do {{ fork and exit; sleep 600 }}; sleep 600 while 1",
+                call(157, 167)
+            ),
         ),
         shape(
             "a process whose first thread has exited",
