@@ -43,17 +43,11 @@ pub(super) fn name(pid: i32) -> String {
     String::from_utf8_lossy(name.trim_ascii_end()).into_owned()
 }
 
-/// Whose the process is. From /etc/passwd and nowhere else: a directory service could keep us waiting.
+/// Whose the process is.
 pub(super) fn user(pid: i32) -> String {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let uid = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_ascii_whitespace().nth(1));
-    let Some(uid) = uid else { return "?".to_owned() };
-    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let entry = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    entry
-        .into_iter()
-        .find(|entry| entry.get(2) == Some(&uid))
-        .map_or_else(|| uid.to_owned(), |entry| entry[0].to_owned())
+    let uid = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_ascii_whitespace().nth(1)?.parse().ok());
+    uid.map_or_else(|| "?".to_owned(), consul_lock::user::name)
 }
 
 /// Whether /proc is there and shows the processes under the pids by which we know them; not so in a pid namespace that

@@ -230,10 +230,10 @@ impl Guard {
         // Signals that came in ignored were never touched; SIGCHLD was set to default before the guard was forked, and
         // exec() does the same for SIGPIPE, which Rust's runtime ignores.
         let _ = self.plan.inherited.mask().thread_set_mask();
-        let error = match self.plan.program_and_args.split_first() {
-            Some((program, args)) => {
+        let error = match self.plan.argv.split_first() {
+            Some((name, args)) => {
                 let variables = env.iter().map(|(name, value)| (name, OsString::from(value)));
-                Command::new(program).args(args).envs(variables).exec()
+                Command::new(&self.plan.program).arg0(name).args(args).envs(variables).exec()
             }
             None => Errno::ENOENT.into(),
         };
