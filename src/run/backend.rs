@@ -111,9 +111,13 @@ fn class(error: &lock::Error) -> Class {
             Class::Usage
         }
         Error::Consul(ConsulError::Denied { .. }) => Class::Denied,
-        Error::Consul(ConsulError::Misconfigured { .. } | ConsulError::Tls { .. } | ConsulError::Redirect { .. }) => {
-            Class::Configuration
-        }
+        // Consul is there, and will say the same again.
+        Error::Consul(
+            ConsulError::Misconfigured { .. }
+            | ConsulError::Tls { .. }
+            | ConsulError::Redirect { .. }
+            | ConsulError::Rejected { .. },
+        ) => Class::Configuration,
         Error::Consul(_) => Class::Unavailable,
         _ => Class::Internal,
     }
