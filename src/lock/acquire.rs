@@ -284,9 +284,11 @@ impl Attempt<'_> {
     }
 
     fn holding(&self, entries: &[Entry], sent: Moment) -> Result<Holding, Error> {
+        let (key, session) = (self.options.key.as_str(), &self.session.id);
+        // An answer with another session in it was made for somebody else, and repeated by a proxy or cache.
         let entry = entries
             .iter()
-            .rfind(|entry| entry.key == self.options.key.as_str())
+            .rfind(|entry| entry.key == key && entry.session.as_ref() == Some(session))
             .ok_or_else(|| {
                 Error::refused(&self.client, &self.options.key, "the lock's own entry was not in the answer")
             })?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::error::Error;
 use super::key::Key;
 use super::lease::Lease;
-use super::patience::{Patience, is_busy};
+use super::patience::Patience;
 use super::record::Record;
 use super::session::LockSession;
 use super::standing::LOCK_FLAGS;
@@ -140,6 +140,7 @@ impl Holding {
     }
 
     fn pause(&self, patience: &mut Patience, error: &ConsulError, sent: Moment) -> Option<Duration> {
-        if error.is_transient() { patience.failed(is_busy(error), sent, Moment::now()) } else { None }
+        // A busy server, too: there is no waiting here that could have an end of its own.
+        if error.is_transient() { patience.failed(false, sent, Moment::now()) } else { None }
     }
 }

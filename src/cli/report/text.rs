@@ -140,7 +140,7 @@ impl Text {
             Note::TakingOver => (Always, Bad, "lock-guard does not answer; killing the command in its place".to_owned()),
             Note::Released => (Verbose, Plain, format!("released {key}")),
             Note::GoneBeforeRelease => {
-                (Normal, Warning, format!("{key} was not ours any more when it was released: it was lost shortly before the end"))
+                (Always, Warning, format!("{key} was not ours any more when it was released: it was lost shortly before the end"))
             }
             Note::ReleaseUnanswered(why) => {
                 (Normal, Warning, format!("{key} may not be released ({why}): it is free when its session's TTL has passed"))
