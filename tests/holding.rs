@@ -83,7 +83,10 @@ fn when_the_session_is_destroyed_an_obedient_command_gets_sigterm_at_once() {
     assert_eq!(end.code(), Some(76));
     assert!(end.term_at().expect("SIGTERM came") - at < 2.0, "{end:?}");
     assert!(end.stderr.contains(&format!("lost {key}: its session has ended; ending the command")), "{end:?}");
-    assert!(end.stderr.contains("was dead") && end.stderr.contains("before anybody else could hold the lock"), "{end:?}");
+    assert!(
+        end.stderr.contains("was dead") && end.stderr.contains("before anybody else could hold the lock"),
+        "{end:?}"
+    );
     run.expect_no_survivors(SOON);
     assert_eq!(agent.holder(&key), None);
 }
@@ -201,7 +204,8 @@ fn a_loss_just_before_the_end_leaves_the_commands_own_code_and_a_warning() {
     let late = Fault::DelayReply(Duration::from_secs(20));
     let script = "echo started; read go; exit 3";
     let command = &mut support::consul_lock_at(&proxy.addr());
-    let mut run = Running::start_with_stdin(command.args(["run", "-q", &key, "-c", script]), std::process::Stdio::piped());
+    let mut run =
+        Running::start_with_stdin(command.args(["run", "-q", &key, "-c", script]), std::process::Stdio::piped());
     run.expect_stdout("started", SOON);
     until_watched(&proxy);
     proxy.rules(vec![

@@ -84,7 +84,8 @@ mod tests {
     fn only_an_answer_that_names_the_unheard_of_key_proves_anything() {
         let missing = (1, RefusalReason::Missing, r#"key ".nonce/0123456789abcdef" doesn't exist"#);
         assert_eq!(judge(&refused(&[missing]), NONCE).expect("proven"), Verdict::Ours);
-        let other = (0, RefusalReason::SessionMismatch, r#"failed session check for key "a", current session "" != "b""#);
+        let other =
+            (0, RefusalReason::SessionMismatch, r#"failed session check for key "a", current session "" != "b""#);
         assert_eq!(judge(&refused(&[other, missing]), NONCE).expect("proven"), Verdict::NotOurs);
         let gone = (0, RefusalReason::Missing, r#"failed to check session, key "a" doesn't exist"#);
         assert_eq!(judge(&refused(&[gone, missing]), NONCE).expect("proven"), Verdict::NotOurs);
@@ -98,6 +99,8 @@ mod tests {
     #[test]
     fn a_denial_is_neither_a_proof_nor_a_loss() {
         let denied = (0, RefusalReason::Denied, "Permission denied");
-        assert!(matches!(judge(&refused(&[denied]), NONCE), Err(Unproven::Refused(what)) if what == "Permission denied"));
+        assert!(
+            matches!(judge(&refused(&[denied]), NONCE), Err(Unproven::Refused(what)) if what == "Permission denied")
+        );
     }
 }
