@@ -45,16 +45,19 @@ fn expect_dead_in_time_with(fault: Fault) -> Ended {
     let mut proxy = Proxy::start(&agent.http_addr());
     let key = unique_key("deadline");
     let mut run = hold(&proxy.addr(), &LEASE, &key, &endless(false));
-    until_confirmed_twice(&proxy);
+    until_confirmed_and_watched_twice(&proxy);
     proxy.set(fault);
     let end = expect_dead_in_time(&mut run, now());
     assert!(end.stderr.contains(&format!("lost {key}: nothing has confirmed it for as long as it is safe")), "{end:?}");
     end
 }
 
-fn until_confirmed_twice(proxy: &Proxy) {
-    let confirmations = || proxy.requests().iter().filter(|seen| seen.target == "/v1/txn?consistent").count();
-    eventually("two confirmations", BOUND, || (confirmations() >= 2).then_some(()));
+/// The first watch is answered after five seconds; from then on there is an old answer to each kind of request.
+fn until_confirmed_and_watched_twice(proxy: &Proxy) {
+    let count = |prefix: &str| proxy.requests().iter().filter(|seen| seen.target.starts_with(prefix)).count();
+    eventually("confirmed and watched", BOUND, || {
+        (count("/v1/txn?consistent") >= 2 && count("/v1/kv/") >= 3).then_some(())
+    });
 }
 
 #[test]
@@ -125,7 +128,7 @@ fn old_answers_keep_nobody_else_out_and_do_not_keep_the_command_alive() {
     let mut proxy = Proxy::start(&agent.http_addr());
     let key = unique_key("stale");
     let mut run = hold(&proxy.addr(), &LEASE, &key, &endless(false));
-    until_confirmed_twice(&proxy);
+    until_confirmed_and_watched_twice(&proxy);
     proxy.set(Fault::Stale);
     // The watch that was asked for before would be answered by Consul itself.
     proxy.reset_connections();
@@ -166,7 +169,7 @@ fn the_connection_is_half_open_and_nobody_reads_the_messages() {
     let command = command.arg("run").args(LEASE).args(["-vv", &key, "-c", &script]);
     let mut run = Running::start_with_stderr(command, writer);
     run.expect_stdout("started", BOUND);
-    until_confirmed_twice(&proxy);
+    until_confirmed_and_watched_twice(&proxy);
     proxy.set(Fault::Drop);
     expect_dead_in_time(&mut run, now());
     drop(reader);
