@@ -300,7 +300,7 @@ impl Run {
                 self.release(Outcome::GuardDied, now, false, Vec::new())
             }
             Phase::Ending { loss, noticed, .. } => {
-                let dead = self.dead(noticed, now);
+                let dead = self.dead(&loss, noticed, now);
                 self.release(Outcome::Lost(loss), now, true, vec![dead])
             }
             other => {
@@ -310,8 +310,10 @@ impl Run {
         }
     }
 
-    fn dead(&self, noticed: Moment, now: Moment) -> Action {
-        let left = self.lease.map(|lease| lease.safe_until().since(now)).filter(|left| !left.is_zero());
+    fn dead(&self, loss: &Loss, noticed: Moment, now: Moment) -> Action {
+        // Nothing is left of a delay that somebody is past.
+        let lease = self.lease.filter(|_| !loss.is_past_the_delay());
+        let left = lease.map(|lease| lease.safe_until().since(now)).filter(|left| !left.is_zero());
         Action::Tell(Note::Dead { after: now.since(noticed), left })
     }
 
@@ -332,8 +334,11 @@ impl Run {
     fn taken_over(&mut self, all_dead: bool, now: Moment) -> Vec<Action> {
         match std::mem::replace(&mut self.phase, Phase::Finished) {
             Phase::TakingOver { outcome, noticed } => {
-                let lost = matches!(outcome, Outcome::Lost(_));
-                let first = if lost { vec![self.dead(noticed, now)] } else { Vec::new() };
+                let first = match &outcome {
+                    Outcome::Lost(loss) => vec![self.dead(loss, noticed, now)],
+                    _ => Vec::new(),
+                };
+                let lost = !first.is_empty();
                 if !all_dead {
                     return vec![Action::Finish(outcome)];
                 }

@@ -156,7 +156,7 @@ impl Text {
             }
             Note::Released => (Verbose, Plain, format!("released {key}")),
             Note::GoneBeforeRelease => (
-                Normal,
+                Always,
                 Warning,
                 format!("{key} was not ours any more when it was released: it was lost shortly before the end"),
             ),
