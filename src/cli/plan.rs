@@ -176,9 +176,8 @@ fn local_lock(args: RunArgs, key: Key, wait: Option<Duration>, program: Option<S
         Some(Some(dir)) => Place::Dir(dir.into()),
         Some(None) | None => Place::Own,
     };
-    let locks = Locks::open(place, args.loss.no_guarantee).map_err(|error| {
-        if error.is_config() { Refusal::configuration(error) } else { Refusal::usage(error) }
-    })?;
+    let locks = Locks::open(place, args.loss.no_guarantee)
+        .map_err(|error| if error.is_config() { Refusal::configuration(error) } else { Refusal::usage(error) })?;
     let value = args.session.value.map(OsString::into_vec);
     Ok(LockPlan::Local { locks, key, wait, value, program })
 }
