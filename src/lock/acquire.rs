@@ -69,6 +69,7 @@ pub fn acquire(client: &Client, options: &LockOptions, stop: &Stop, tell: &Tell)
         value,
         delay: DelayWatch::default(),
         told: None,
+        told_delay: false,
         asked: false,
     };
     attempt.compete(first).inspect_err(|_| attempt.clean_up())
@@ -99,7 +100,11 @@ fn first_read(client: &Client, options: &LockOptions) -> Result<JoinHandle<ReadR
 }
 
 fn open_session(
-    client: &Client, options: &LockOptions, stop: &Stop, tell: &Tell, patience: &mut Patience,
+    client: &Client,
+    options: &LockOptions,
+    stop: &Stop,
+    tell: &Tell,
+    patience: &mut Patience,
 ) -> Result<LockSession, Error> {
     loop {
         let sent = Moment::now();
@@ -145,6 +150,8 @@ struct Attempt<'a> {
     delay: DelayWatch,
     /// The holder that was told of last.
     told: Option<Holder>,
+    /// That a lock delay is waited for was told, since the last holder.
+    told_delay: bool,
     /// A lock request was sent, and the key may be ours without our knowing.
     asked: bool,
 }
@@ -290,12 +297,9 @@ impl Attempt<'_> {
     }
 
     fn holding(&self, entries: &[Entry], sent: Moment) -> Result<Holding, Error> {
-        let entry = entries
-            .iter()
-            .rfind(|entry| entry.key == self.options.key.as_str())
-            .ok_or_else(|| {
-                Error::refused(&self.client, &self.options.key, "the lock's own entry was not in the answer")
-            })?;
+        let entry = entries.iter().rfind(|entry| entry.key == self.options.key.as_str()).ok_or_else(|| {
+            Error::refused(&self.client, &self.options.key, "the lock's own entry was not in the answer")
+        })?;
         Ok(Holding {
             client: self.client.clone(),
             key: self.options.key.clone(),
@@ -320,6 +324,7 @@ impl Attempt<'_> {
         if self.told.as_ref().is_none_or(|told| told.session != holder.session) {
             (self.tell)(Notice::Waiting(holder.clone()));
             self.told = Some(holder);
+            self.told_delay = false;
         }
         let third = self.session.interval().unwrap_or(self.options.session_ttl.third());
         let wait = self.time_left().map_or(third, |left| left.min(third)).max(Duration::from_millis(10));
@@ -340,8 +345,10 @@ impl Attempt<'_> {
         if self.time_is_up() {
             return Err(Error::Delayed { key: self.options.key.clone() });
         }
-        (self.tell)(Notice::Delayed(self.delay.left(Moment::now())));
-        self.told = None;
+        if !std::mem::replace(&mut self.told_delay, true) {
+            (self.tell)(Notice::Delayed(self.delay.left(Moment::now())));
+            self.told = None;
+        }
         let pause = known.unwrap_or_else(delay_pause);
         Ok(self.stop.pause(self.time_left().map_or(pause, |left| pause.min(left)))?)
     }

@@ -35,7 +35,8 @@ impl Record {
     /// A record of this process, with a fresh run number.
     #[must_use]
     pub fn new(program: Option<&str>, lock_delay: Duration) -> Self {
-        let host = nix::unistd::gethostname().map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into());
+        let host =
+            nix::unistd::gethostname().map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into());
         let uid = nix::unistd::geteuid();
         let user = match nix::unistd::User::from_uid(uid) {
             Ok(Some(user)) => user.name,

@@ -20,7 +20,9 @@ mod state;
 
 pub(crate) use backend::LockPlan;
 pub(crate) use note::Note;
-pub(crate) use outcome::{Class, Outcome, Refused};
+#[cfg(test)]
+pub(crate) use outcome::Refused;
+pub(crate) use outcome::{Class, Outcome};
 pub(crate) use state::ends_us;
 
 use crate::guard::{self, Background, Guard, Inherited};
@@ -82,7 +84,9 @@ pub(crate) fn run<R: FnMut(Note)>(plan: Plan, report: impl FnOnce() -> R) -> any
     let stop = Stop::new();
     plan.lock.acquire(stop.clone(), inbox.clone()).context("cannot start a thread")?;
     let inherited = plan.inherited;
-    let outcome = Loop { guard: Some(guard), inbox, stop, held: None, keeper: None, chain: plan.chain, inherited, report }.run(state, &events);
+    let outcome =
+        Loop { guard: Some(guard), inbox, stop, held: None, keeper: None, chain: plan.chain, inherited, report }
+            .run(state, &events);
     Ok(outcome)
 }
 
