@@ -130,7 +130,8 @@ fn a_token_that_is_revoked_while_the_command_runs_leaves_it_the_time_until_the_d
     let mut running = Running::start(command.args(["--", "sh", "-c", "echo begun; exec sleep 600"]));
     running.expect_stdout("begun", BOUND);
 
-    let own = http::request(&agent.http_addr(), "GET", "/v1/acl/token/self", Some(&token), b"", BOUND).expect("answered");
+    let own =
+        http::request(&agent.http_addr(), "GET", "/v1/acl/token/self", Some(&token), b"", BOUND).expect("answered");
     let own = own.json();
     let accessor = own["AccessorID"].as_str().expect("an accessor");
     let reply = agent.ask("DELETE", &format!("/v1/acl/token/{accessor}"), b"", BOUND).expect("answered");

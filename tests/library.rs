@@ -118,7 +118,8 @@ fn lock_try_once_gives_up_after_lock_wait_time_and_names_the_holder() {
         assert_eq!(agent.sessions().len(), 1);
     }
     first.unlock().expect("it is ours");
-    let mut second = client.lock_opts(LockOptions { lock_try_once: true, lock_wait_time: Duration::ZERO, ..options(&key) });
+    let mut second =
+        client.lock_opts(LockOptions { lock_try_once: true, lock_wait_time: Duration::ZERO, ..options(&key) });
     let _lost = second.lock(&Stop::new()).expect("one attempt is enough for a free lock");
     second.unlock().expect("it is ours");
 }
@@ -217,7 +218,8 @@ fn monitor_retries_bound_the_failures_in_a_row() {
     let agent = Agent::plain();
     let key = unique_key("lib");
     let mut proxy = Proxy::start(&agent.http_addr());
-    let fail = |times| Rule::new(Fault::Status(500, "rpc error".to_owned())).method("GET").prefix("/v1/kv/").times(times);
+    let fail =
+        |times| Rule::new(Fault::Status(500, "rpc error".to_owned())).method("GET").prefix("/v1/kv/").times(times);
     let with = |retries| LockOptions {
         monitor_retries: Some(retries),
         monitor_retry_time: Duration::from_millis(50),
@@ -328,10 +330,14 @@ fn the_session_is_made_as_session_opts_say() {
     assert_eq!((&session["Behavior"], &session["NodeChecks"]), (&json!("delete"), &json!([])));
     lock.unlock().expect("it is ours");
 
-    let service = json!({ "ID": "web", "Name": "web", "Check": { "CheckID": "web-up", "TTL": "1h", "Status": "passing" } });
+    let service =
+        json!({ "ID": "web", "Name": "web", "Check": { "CheckID": "web-up", "TTL": "1h", "Status": "passing" } });
     agent.put("/v1/agent/service/register", service.to_string());
-    let session_opts =
-        SessionOptions { node_checks: None, service_checks: Some(vec!["web-up".into()]), ..options.session_opts.clone() };
+    let session_opts = SessionOptions {
+        node_checks: None,
+        service_checks: Some(vec!["web-up".into()]),
+        ..options.session_opts.clone()
+    };
     let mut lock = client.lock_opts(LockOptions { session_opts, ..options.clone() });
     let _lost = lock.lock(&Stop::new()).expect("a free lock");
     let session = agent.sessions()[0].clone();

@@ -157,7 +157,10 @@ fn a_client_shows_its_certificate_with_a_key_in_any_of_the_three_formats() {
     let rsa = rsa_pair(&agent);
     let [cert, pkcs1] = ["cert.pem", "rsa.pem"].map(|name| rsa.join(name));
     assert!(begins(text(&pkcs1), "-----BEGIN RSA PRIVATE KEY"));
-    expect_held(&mut consul_lock_at(&addr), &["--ca-file", ca, "--client-cert", text(&cert), "--client-key", text(&pkcs1)]);
+    expect_held(
+        &mut consul_lock_at(&addr),
+        &["--ca-file", ca, "--client-cert", text(&cert), "--client-key", text(&pkcs1)],
+    );
     assert!(agent.sessions().is_empty());
 
     let said = expect_refused(&mut consul_lock_at(&addr), &["--ca-file", ca], 78);
@@ -171,7 +174,8 @@ fn a_pair_that_does_not_fit_is_a_clear_error_and_no_panic() {
     let certificates = agent.certificates();
     let rsa = rsa_pair(&agent);
     let [ca, cert, key, server_key] =
-        [&certificates.ca, &certificates.client_cert, &certificates.client_key, &certificates.server_key].map(|p| text(p));
+        [&certificates.ca, &certificates.client_cert, &certificates.client_key, &certificates.server_key]
+            .map(|p| text(p));
     let [v1, rsa_key] = ["v1.pem", "rsa.pem"].map(|name| text(&rsa.join(name)).to_owned());
     openssl(agent.dir(), &["pkcs8", "-topk8", "-in", key, "-passout", "pass:word", "-out", "encrypted.pem"]);
     let encrypted = text(&agent.dir().join("encrypted.pem")).to_owned();
@@ -232,7 +236,8 @@ fn tls_and_plain_ports_are_told_apart() {
     let said = expect_refused(&mut consul_lock_at(&tls_to_plain), &["--ca-file", text(&agent.certificates().ca)], 78);
     assert!(said.contains("it seems to speak plain HTTP"), "{said}");
 
-    let said = expect_refused(consul_lock().env("CONSUL_HTTP_SSL", "1"), &["--http-addr", "unix:///run/consul.sock"], 64);
+    let said =
+        expect_refused(consul_lock().env("CONSUL_HTTP_SSL", "1"), &["--http-addr", "unix:///run/consul.sock"], 64);
     assert!(said.contains("is a unix socket, which speaks no TLS"), "{said}");
     for flag in ["--ca-file", "--ca-path", "--client-cert", "--client-key", "--tls-server-name"] {
         let said = expect_refused(&mut consul_lock_at(&agent.http_addr()), &[flag, "x"], 64);

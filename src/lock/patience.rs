@@ -106,7 +106,9 @@ mod tests {
     fn a_busy_server_is_asked_until_the_waiting_is_over() {
         let mut patience = Patience::new(Duration::from_secs(30), Some(at(100_000)));
         for ms in (0..100_000).step_by(1_000) {
-            assert!(patience.failed(Outlook::Busy, at(ms), at(ms)).is_some_and(|pause| pause <= Duration::from_secs(1)));
+            assert!(
+                patience.failed(Outlook::Busy, at(ms), at(ms)).is_some_and(|pause| pause <= Duration::from_secs(1))
+            );
         }
         assert!(patience.failed(Outlook::Busy, at(100_000), at(100_000)).is_none());
     }
@@ -138,6 +140,10 @@ mod tests {
         let pauses: Vec<_> = (0..8).filter_map(|_| patience.failed(Outlook::Silent, at(0), at(0))).collect();
         assert!(pauses[0] <= Duration::from_millis(50));
         assert!(pauses[7] >= Duration::from_millis(500));
-        assert!(patience.failed(Outlook::Silent, at(9_999), at(9_999)).is_some_and(|pause| pause <= Duration::from_millis(1)));
+        assert!(
+            patience
+                .failed(Outlook::Silent, at(9_999), at(9_999))
+                .is_some_and(|pause| pause <= Duration::from_millis(1))
+        );
     }
 }
