@@ -107,7 +107,7 @@ pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal
     };
     let chain = std::env::var("CONSUL_LOCK_CHAIN").unwrap_or_default();
     let chain = chain.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
-    let plan = Plan { lock, command, kill_signal, grace, background, inherited, chain };
+    let plan = Plan { lock, program: found, command, kill_signal, grace, background, inherited, chain };
     Ok(Meant { plan, codes, key, no_guarantee })
 }
 
