@@ -12,6 +12,7 @@ use super::lease::Lease;
 use super::notice::{Holder, Notice, Tell, Trouble};
 use super::options::LockOptions;
 use super::patience::{Outlook, Patience, delay_pause};
+use super::queue::{Joined, Place, Queue};
 use super::record::Record;
 use super::session::{LockSession, Touch};
 use super::standing::{LOCK_FLAGS, Standing};
@@ -29,6 +30,12 @@ const SAME_LEADER: Duration = Duration::from_secs(1);
 
 /// How old a read may be that a lock request is built on; what is left of [`SAME_LEADER`] is for the answer.
 const FRESH: Duration = Duration::from_millis(500);
+
+/// How often the second in line looks whether the first has overslept.
+const PASS_AFTER: Duration = Duration::from_secs(5);
+
+/// Consul lets a query wait for 10 minutes at most; a proxy rather less.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Longest time that cleaning up after giving up may take.
 const CLEAN_UP: Duration = Duration::from_secs(2);
@@ -68,11 +75,20 @@ pub fn acquire(client: &Client, options: &LockOptions, stop: &Stop, tell: &Tell)
         record,
         value,
         delay: DelayWatch::default(),
+        queue: Queue::new(&options.key),
+        queue_session: None,
+        free_before: None,
         told: None,
         told_delay: false,
         asked: false,
     };
-    attempt.compete(first).inspect_err(|_| attempt.clean_up())
+    let result = attempt.compete(first);
+    match (&result, &attempt.queue_session) {
+        (Ok(_), Some(session)) => destroy(client, session),
+        (Ok(_), None) => {}
+        (Err(_), _) => attempt.clean_up(),
+    }
+    result
 }
 
 /// An answer to a read, and when it was asked for.
@@ -84,9 +100,9 @@ struct Seen {
 
 type ReadResult = Result<Seen, (ConsulError, Moment)>;
 
-fn read(client: &Client, options: &LockOptions, read: Read, timeout: Duration) -> ReadResult {
+fn read(client: &Client, key: &str, read: Read, timeout: Duration) -> ReadResult {
     let sent = Moment::now();
-    match client.get(options.key.as_str(), read, timeout) {
+    match client.get(key, read, timeout) {
         Ok(reply) => Ok(Seen { entry: reply.entry, index: reply.index, sent }),
         Err(error) => Err((error, sent)),
     }
@@ -94,9 +110,9 @@ fn read(client: &Client, options: &LockOptions, read: Read, timeout: Duration) -
 
 /// Reads the key on a connection of its own, beside the making of the session.
 fn first_read(client: &Client, options: &LockOptions) -> Result<JoinHandle<ReadResult>, Error> {
-    let (client, options) = (client.separate(), options.clone());
+    let (client, key) = (client.separate(), options.key.clone());
     let thread = std::thread::Builder::new().name("first-read".into());
-    Ok(thread.spawn(move || read(&client, &options, Read::Consistent, TIMEOUT))?)
+    Ok(thread.spawn(move || read(&client, key.as_str(), Read::Consistent, TIMEOUT))?)
 }
 
 fn open_session(
@@ -148,6 +164,11 @@ struct Attempt<'a> {
     record: Record,
     value: Vec<u8>,
     delay: DelayWatch,
+    queue: Queue,
+    /// What our entry in the line is under, where the lock's own session was given to us.
+    queue_session: Option<LockSession>,
+    /// How the key was when the second in line last found it free.
+    free_before: Option<Standing>,
     /// The holder that was told of last.
     told: Option<Holder>,
     /// That a lock delay is waited for was told, since the last holder.
@@ -166,6 +187,14 @@ enum Asked {
     Again,
     /// A lock delay is running.
     Delayed,
+}
+
+/// What the first in line does.
+enum First {
+    /// Blocks until the key changes from what it was at this index.
+    Watches(u64),
+    /// Asks again in a moment: nothing tells when a lock delay is over.
+    Pauses,
 }
 
 impl Attempt<'_> {
@@ -195,11 +224,11 @@ impl Attempt<'_> {
                     None => self.read(Read::Consistent),
                 },
                 Standing::Ours => return Err(self.held_by_same_session()),
-                Standing::Held(holder) => self.wait_for(holder, seen.index)?,
-                Standing::Missing | Standing::Free(_) if self.delay.left(now).is_some() => {
-                    self.sit_out(now)?;
-                    self.read(Read::Consistent)
+                Standing::Held(holder) => {
+                    self.begin_to_wait(holder)?;
+                    self.wait_in_line(&First::Watches(seen.index))?
                 }
+                Standing::Missing | Standing::Free(_) if self.delay.left(now).is_some() => self.wait_out_delay()?,
                 Standing::Missing | Standing::Free(_) if now.since(seen.sent) > FRESH => self.read(Read::Consistent),
                 standing => match self.ask(&standing, seen.sent)? {
                     Asked::Won(holding) => return Ok(holding),
@@ -208,17 +237,14 @@ impl Attempt<'_> {
                         None => self.read(Read::Consistent),
                     },
                     Asked::Again => self.read(Read::Consistent),
-                    Asked::Delayed => {
-                        self.pause_in_delay(None)?;
-                        self.read(Read::Consistent)
-                    }
+                    Asked::Delayed => self.wait_out_delay()?,
                 },
             };
         }
     }
 
     fn read(&self, kind: Read) -> ReadResult {
-        read(&self.client, self.options, kind, TIMEOUT)
+        read(&self.client, self.options.key.as_str(), kind, TIMEOUT)
     }
 
     /// Sends the one request that takes the key, built on a read that showed it free.
@@ -232,8 +258,10 @@ impl Attempt<'_> {
         let sent = Moment::now();
         // After any retry the key may have been ours before this very request, which then proves nothing.
         let first_time = !std::mem::replace(&mut self.asked, true);
-        match self.client.txn(&[check, lock], TIMEOUT) {
+        let ops: Vec<_> = [check, lock].into_iter().chain(self.queue.leave()).collect();
+        match self.client.txn(&ops, TIMEOUT) {
             Ok(Txn::Done(entries)) => {
+                self.queue.forget();
                 let proven = first_time && Moment::now().since(read_at) < SAME_LEADER;
                 Ok(if proven { Asked::Won(self.holding(&entries, sent)?) } else { Asked::Unproven })
             }
@@ -278,11 +306,14 @@ impl Attempt<'_> {
         loop {
             self.keep_session()?;
             let session = &self.session.id;
-            let ops =
-                [Op::CheckSession { key, session }, Op::Lock { key, session, value: &self.value, flags: LOCK_FLAGS }];
+            let lock = Op::Lock { key, session, value: &self.value, flags: LOCK_FLAGS };
+            let ops: Vec<_> = [Op::CheckSession { key, session }, lock].into_iter().chain(self.queue.leave()).collect();
             let sent = Moment::now();
             match self.client.txn(&ops, TIMEOUT) {
-                Ok(Txn::Done(entries)) => return Ok(Some(self.holding(&entries, sent)?)),
+                Ok(Txn::Done(entries)) => {
+                    self.queue.forget();
+                    return Ok(Some(self.holding(&entries, sent)?));
+                }
                 Ok(Txn::Refused(refusals)) if refusals.iter().any(|r| r.reason == RefusalReason::LockDelay) => {
                     self.patience.answered();
                     self.pause_in_delay(None)?;
@@ -319,8 +350,8 @@ impl Attempt<'_> {
         })
     }
 
-    /// Blocks until the key changes, a third of the TTL at most, so that the session is renewed in time.
-    fn wait_for(&mut self, holder: Holder, index: u64) -> Result<ReadResult, Error> {
+    /// Tells who has the key, once for each holder, unless the waiting is over.
+    fn begin_to_wait(&mut self, holder: Holder) -> Result<(), Error> {
         if self.time_is_up() {
             return Err(Error::Held { key: self.options.key.clone(), holder });
         }
@@ -329,19 +360,145 @@ impl Attempt<'_> {
             self.told = Some(holder);
             self.told_delay = false;
         }
-        let third = self.session.interval().unwrap_or(self.options.session_ttl.third());
-        let wait = self.time_left().map_or(third, |left| left.min(third)).max(Duration::from_millis(10));
-        // Consul adds up to a sixteenth to a wait.
-        let timeout = wait + wait / 16 + Duration::from_secs(2);
-        let request = |client: &Client| read(client, self.options, Read::Blocking { index, wait }, timeout);
-        Ok(self.stop.interruptible(&self.client, request)?)
+        Ok(())
     }
 
-    /// Waits out a lock delay that we count ourselves.
-    fn sit_out(&mut self, now: Moment) -> Result<(), Error> {
-        let left = self.delay.left(now).unwrap_or_default();
-        let third = self.session.interval().unwrap_or(left);
-        self.pause_in_delay(Some(left.min(third)))
+    /// Waits until the key is worth another look: as the first in line, until it changes from what it was at `index`;
+    /// behind somebody, until that one is gone.
+    fn wait_in_line(&mut self, first: &First) -> Result<ReadResult, Error> {
+        loop {
+            self.keep_session()?;
+            if self.time_is_up() {
+                return Ok(self.read(Read::Consistent));
+            }
+            let sent = Moment::now();
+            let place = if self.queue.is_unusable() { Ok(Place::First) } else { self.find_place() };
+            match place {
+                Ok(Place::First) => match first {
+                    First::Watches(index) => return self.block(self.options.key.as_str(), *index, self.third()),
+                    First::Pauses => {
+                        self.pause_in_delay(self.delay.left(Moment::now()))?;
+                        return Ok(self.read(Read::Consistent));
+                    }
+                },
+                Ok(Place::Behind { last, ahead }) => {
+                    if let Some(seen) = self.wait_behind(&last, ahead)? {
+                        return Ok(Ok(seen));
+                    }
+                }
+                Ok(Place::Nowhere) => self.look_for_ourselves(sent)?,
+                Err(error) => self.retry_later(error, sent)?,
+            }
+        }
+    }
+
+    fn find_place(&mut self) -> Result<Place, ConsulError> {
+        if !self.queue.is_joined() {
+            let value = self.record.to_value();
+            if !self.session.own && self.queue_session.is_none() {
+                let own = LockOptions { session: None, ..LockOptions::new(self.options.key.clone()) };
+                match LockSession::create(&self.client, &own, TIMEOUT) {
+                    Ok(session) => self.queue_session = Some(session),
+                    Err(Error::Consul(error)) => return Err(error),
+                    Err(error) => {
+                        self.leave_line(&error.to_string());
+                        return Ok(Place::First);
+                    }
+                }
+            }
+            let session = self.queue_session.as_ref().unwrap_or(&self.session);
+            match self.queue.join(&self.client, &session.id.clone(), &value, TIMEOUT)? {
+                Joined::Yes => {}
+                Joined::SessionGone => return Ok(Place::Nowhere),
+                Joined::Denied(what) => {
+                    (self.tell)(Notice::Unqueued(Trouble(what)));
+                    return Ok(Place::First);
+                }
+            }
+        }
+        self.queue.look(&self.client, TIMEOUT)
+    }
+
+    /// Our entry is not in the list: it went with its session, or the token sees a list without it.
+    fn look_for_ourselves(&mut self, sent: Moment) -> Result<(), Error> {
+        match self.queue_session.as_ref().unwrap_or(&self.session).renew(&self.client) {
+            Touch::Alive => self.leave_line("its list does not show our own entry"),
+            Touch::Gone if self.queue_session.take().is_some() => self.queue.forget(),
+            Touch::Gone => self.replace_session()?,
+            Touch::Unknown(error) => self.retry_later(error, sent)?,
+        }
+        Ok(())
+    }
+
+    fn leave_line(&mut self, why: &str) {
+        (self.tell)(Notice::Unqueued(Trouble(why.to_owned())));
+        self.queue.give_up();
+    }
+
+    /// Waits for the one before us to go. The second in line looks at the key itself now and then: when that is free,
+    /// and was before, the first is stopped or cut off, and is passed.
+    fn wait_behind(&mut self, last: &Entry, ahead: usize) -> Result<Option<Seen>, Error> {
+        let wait = if ahead == 1 { self.third().min(PASS_AFTER) } else { self.third() };
+        match self.block(&last.key, last.modify_index, wait)? {
+            Ok(seen) if seen.entry.as_ref().is_none_or(|entry| entry.modify_index != last.modify_index) => {
+                self.patience.answered();
+                Ok(None)
+            }
+            Ok(_) if ahead == 1 => {
+                self.patience.answered();
+                self.look_past_the_first()
+            }
+            Ok(_) => {
+                self.patience.answered();
+                Ok(None)
+            }
+            Err((error, sent)) => {
+                self.retry_later(error, sent)?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn look_past_the_first(&mut self) -> Result<Option<Seen>, Error> {
+        let seen = match self.read(Read::Consistent) {
+            Ok(seen) => seen,
+            Err((error, sent)) => return self.retry_later(error, sent).map(|()| None),
+        };
+        self.delay.observe(seen.entry.as_ref(), Moment::now());
+        let standing = Standing::of(seen.entry.as_ref(), &self.session.id);
+        if !matches!(standing, Standing::Missing | Standing::Free(_)) {
+            self.free_before = None;
+            return Ok(None);
+        }
+        // Once it was tried, it must be free for as long again.
+        if self.free_before.take().is_some_and(|before| before == standing) {
+            return Ok(Some(seen));
+        }
+        self.free_before = Some(standing);
+        Ok(None)
+    }
+
+    /// A third of the TTL, so that the session is renewed in time; and no longer than Consul lets a query wait.
+    fn third(&self) -> Duration {
+        self.session.interval().unwrap_or(self.options.session_ttl.third()).min(LONGEST_WAIT)
+    }
+
+    /// Blocks until `key` changes from what it was at `index`.
+    fn block(&self, key: &str, index: u64, wait: Duration) -> Result<ReadResult, Error> {
+        let wait = self.time_left().map_or(wait, |left| left.min(wait)).max(Duration::from_millis(10));
+        // Consul adds up to a sixteenth to a wait.
+        let timeout = wait + wait / 16 + Duration::from_secs(2);
+        Ok(self
+            .stop
+            .interruptible(&self.client, |client| read(client, key, Read::Blocking { index, wait }, timeout))?)
+    }
+
+    /// Waits until it is worth asking again during a lock delay, which the first in line does alone.
+    fn wait_out_delay(&mut self) -> Result<ReadResult, Error> {
+        if self.time_is_up() {
+            return Err(Error::Delayed { key: self.options.key.clone() });
+        }
+        self.wait_in_line(&First::Pauses)
     }
 
     fn pause_in_delay(&mut self, known: Option<Duration>) -> Result<(), Error> {
@@ -352,7 +509,8 @@ impl Attempt<'_> {
             (self.tell)(Notice::Delayed(self.delay.left(Moment::now())));
             self.told = None;
         }
-        let pause = known.unwrap_or_else(delay_pause);
+        // In parts, so that the session is renewed meanwhile.
+        let pause = known.unwrap_or_else(delay_pause).min(self.third());
         Ok(self.stop.pause(self.time_left().map_or(pause, |left| pause.min(left)))?)
     }
 
@@ -369,7 +527,14 @@ impl Attempt<'_> {
     /// Renews the session where that is due, and replaces one of ours that has died: a waiter holds nothing that the
     /// change could endanger.
     fn keep_session(&mut self) -> Result<(), Error> {
-        match self.session.touch(&self.client, Moment::now()) {
+        let now = Moment::now();
+        if let Some(session) = &mut self.queue_session
+            && matches!(session.touch(&self.client, now), Touch::Gone)
+        {
+            self.queue_session = None;
+            self.queue.forget();
+        }
+        match self.session.touch(&self.client, now) {
             Touch::Alive | Touch::Unknown(_) => Ok(()),
             Touch::Gone => self.replace_session(),
         }
@@ -380,6 +545,7 @@ impl Attempt<'_> {
             let address = self.client.address().clone();
             return Err(Error::NoSuchSession { session: self.session.id.clone(), address });
         }
+        self.queue.forget();
         self.session = open_session(&self.client, self.options, self.stop, self.tell, &mut self.patience)?;
         (self.tell)(Notice::SessionReplaced(self.session.id.clone()));
         Ok(())
@@ -425,8 +591,11 @@ impl Attempt<'_> {
                 let _ = client.txn(&ops, left());
             }
         }
-        if self.session.own {
-            let _ = client.destroy_session(&self.session.id, left());
+        if let Some(leave) = self.queue.leave() {
+            let _ = client.txn(&[leave], left());
+        }
+        for session in [self.queue_session.as_ref(), Some(&self.session)].into_iter().flatten().filter(|one| one.own) {
+            let _ = client.destroy_session(&session.id, left());
         }
     }
 }
