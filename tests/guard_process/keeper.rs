@@ -74,7 +74,8 @@ pub fn main(role: &str) -> ! {
         _ => Background::Leave,
     };
     let guard = guard::fork(Plan {
-        program_and_args: role.argv.iter().map(OsString::from).collect(),
+        program: role.argv.first().expect("a program").into(),
+        argv: role.argv.iter().map(OsString::from).collect(),
         grace: role.grace,
         first_signal: Signal::try_from(role.first_signal).expect("a signal"),
         background,

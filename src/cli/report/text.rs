@@ -68,6 +68,16 @@ impl Text {
                 let why = "its last holder lost it and may still be at work";
                 (Normal, Plain, format!("waiting for {key} until its lock delay is over{left}: {why}"))
             }
+            Note::Unqueued(why) => {
+                let mend = format!("key_prefix \"{key}/\" {{ policy = \"write\" }}");
+                (
+                    Normal,
+                    Warning,
+                    format!(
+                        "no place in the line for {key} ({why}), so that anybody may come first: the token needs {mend}"
+                    ),
+                )
+            }
             Note::Retrying(why) => {
                 let level = if std::mem::replace(&mut self.told_retrying, true) { Debug } else { Normal };
                 (level, Warning, format!("{why}; trying again"))
@@ -117,14 +127,13 @@ impl Text {
                     Some(left) => format!("{} before anybody else could hold the lock", duration::show(*left)),
                     None => "somebody else may have held the lock before".to_owned(),
                 };
-                (
-                    Always,
-                    Bad,
-                    format!(
-                        "the command and all that it started was dead {} after that, {left}",
-                        duration::show(*after)
-                    ),
-                )
+                // A keeper that was stopped hears of the loss after the end.
+                let when = if after.is_zero() {
+                    "already".to_owned()
+                } else {
+                    format!("{} after that", duration::show(*after))
+                };
+                (Always, Bad, format!("the command and all that it started was dead {when}, {left}"))
             }
             Note::Forwarded(signal) => (Verbose, Plain, format!("passed {} on to the command", name(*signal))),
             Note::Hurried(signal) => (Verbose, Plain, format!("{} came", name(*signal))),
