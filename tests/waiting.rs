@@ -72,7 +72,8 @@ fn a_waiter_is_woken_by_the_release_and_asks_nothing_before() {
     // Nothing to await: it is the absence of requests that is looked for.
     std::thread::sleep(Duration::from_millis(3500));
     let asked = proxy.requests();
-    assert!(asked.len() <= 3, "{asked:?}");
+    // A read, a session, a place in the line, a look at the line, and the query that waits.
+    assert!(asked.len() <= 5, "{asked:?}");
     assert!(asked.iter().any(|request| request.target.contains("index=")), "{asked:?}");
 
     holder.signal(Signal::SIGTERM);
@@ -81,7 +82,7 @@ fn a_waiter_is_woken_by_the_release_and_asks_nothing_before() {
     assert_eq!((ended.code(), ended.stdout.as_str()), (Some(0), "mine\n"));
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
     let all = proxy.requests().len();
-    assert!(all <= 9, "{all}: {:?}", proxy.requests());
+    assert!(all <= 11, "{all}: {:?}", proxy.requests());
     agent.expect_nothing_left();
 }
 

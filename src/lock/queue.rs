@@ -79,6 +79,15 @@ impl Queue {
         self.first = false;
     }
 
+    /// Removes our entry, whose session has ended, so that nobody else need do it.
+    pub(super) fn clear(&mut self, client: &Client, timeout: Duration) {
+        if let Some(key) = self.ticket.take() {
+            // Whoever looks at the line next removes it if this fails.
+            let _ = client.txn(&[Op::Delete { key: &key }], timeout);
+        }
+        self.forget();
+    }
+
     /// Our entry's removal, to go with the transaction that takes the lock.
     pub(super) fn leave(&self) -> Option<Op<'_>> {
         self.ticket.as_deref().map(|key| Op::Delete { key })

@@ -69,7 +69,7 @@ impl Text {
                 (Normal, Plain, format!("waiting for {key} until its lock delay is over{left}: {why}"))
             }
             Note::Unqueued(why) => {
-                let mend = format!("key_prefix \"{key}/\" {{ policy = \"write\" }}");
+                let mend = format!("key_prefix \"{key}/.queue/\" {{ policy = \"write\" }}");
                 (
                     Normal,
                     Warning,
