@@ -218,8 +218,8 @@ fn monitor_retries_bound_the_failures_in_a_row() {
     let agent = Agent::plain();
     let key = unique_key("lib");
     let mut proxy = Proxy::start(&agent.http_addr());
-    let fail =
-        |times| Rule::new(Fault::Status(500, "rpc error".to_owned())).method("GET").prefix("/v1/kv/").times(times);
+    // Confirmations are transactions; the watch beside them counts for nothing.
+    let fail = |times| Rule::new(Fault::Status(500, "rpc error".to_owned())).prefix("/v1/txn").times(times);
     let with = |retries| LockOptions {
         monitor_retries: Some(retries),
         monitor_retry_time: Duration::from_millis(50),
@@ -235,6 +235,7 @@ fn monitor_retries_bound_the_failures_in_a_row() {
     proxy.rules(vec![fail(usize::MAX)]);
     assert_eq!(lost.recv_timeout(BOUND), Ok(Loss::RetriesSpent(3)));
     assert_eq!(failures(&proxy), 3 + 4);
+    proxy.set(Fault::None);
     lock.unlock().expect("by doubt only");
     assert_no_sessions(&agent);
 }
