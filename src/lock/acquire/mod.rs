@@ -204,7 +204,7 @@ impl Attempt<'_> {
                 Standing::Missing | Standing::Free(_) if self.delay.left(now).is_some() => self.wait_out_delay()?,
                 Standing::Missing | Standing::Free(_) if now.since(seen.sent) > FRESH => self.read(Read::Consistent),
                 standing => match self.ask(&standing, seen.sent)? {
-                    Asked::Won(holding) => return Ok(holding),
+                    Asked::Won(holding) => return Ok(*holding),
                     Asked::Unproven => match self.prove()? {
                         Some(holding) => return Ok(holding),
                         None => self.read(Read::Consistent),
@@ -248,7 +248,7 @@ impl Attempt<'_> {
 
     fn replace_session(&mut self) -> Result<(), Error> {
         if !self.session.own {
-            let address = self.client.address().clone();
+            let address = Box::new(self.client.address().clone());
             return Err(Error::NoSuchSession { session: self.session.id.clone(), address });
         }
         self.queue.clear(&self.client, TIMEOUT);
@@ -272,7 +272,7 @@ impl Attempt<'_> {
     }
 
     fn foreign(&self, what: &'static str) -> Error {
-        Error::Foreign { key: self.options.key.clone(), address: self.client.address().clone(), what }
+        Error::Foreign { key: self.options.key.clone(), address: Box::new(self.client.address().clone()), what }
     }
 
     fn held_by_same_session(&self) -> Error {
