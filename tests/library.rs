@@ -218,8 +218,7 @@ fn monitor_retries_bound_the_failures_in_a_row() {
     let agent = Agent::plain();
     let key = unique_key("lib");
     let mut proxy = Proxy::start(&agent.http_addr());
-    let fail =
-        |times| Rule::new(Fault::Status(500, "rpc error".to_owned())).method("GET").prefix("/v1/kv/").times(times);
+    let fail = |times| Rule::new(Fault::Status(500, "rpc error".to_owned())).prefix("/v1/txn?consistent").times(times);
     let with = |retries| LockOptions {
         monitor_retries: Some(retries),
         monitor_retry_time: Duration::from_millis(50),

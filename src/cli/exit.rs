@@ -75,8 +75,11 @@ impl Exit {
         match self {
             Self::Code(code) => std::process::exit(i32::from(code)),
             Self::Signal(signal) => {
-                // Dying of SIGQUIT would leave a core file of ours behind, which tells nobody anything.
+                // Dying of SIGQUIT would leave a core file of ours behind, which tells nobody anything. Where cores go to a
+                // program (core(5)) the limit does not count.
                 let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+                #[cfg(target_os = "linux")]
+                let _ = nix::sys::prctl::set_dumpable(false);
                 let _ = sys::set_default(signal);
                 let mut set = SigSet::empty();
                 set.add(signal);

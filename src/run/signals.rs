@@ -6,7 +6,7 @@
 use std::sync::mpsc::Sender;
 
 use nix::sys::signal::Signal;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpid, getsid};
 use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::origin::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin as Info};
@@ -56,6 +56,9 @@ pub(super) fn listen(inherited: &Inherited, guard: Pid, inbox: &Sender<Input>) -
 /// Where a signal came from. A sender that has ended meanwhile cannot be placed, and counts as outside.
 fn origin(info: &Info, guard: Pid) -> Origin {
     match (info.cause, info.process) {
+        // A terminal that hangs up tells the leader of its session alone (`ssh -t host consul-lock …`, `exec consul-lock …`),
+        // and not the job that the command is in.
+        (Cause::Kernel, _) if info.signal == Signal::SIGHUP as i32 && getsid(None) == Ok(getpid()) => Origin::Outside,
         (Cause::Kernel, _) => Origin::Terminal,
         (_, Some(sender)) if guard::descends(sender.pid, guard.as_raw()) => Origin::Tree,
         _ => Origin::Outside,
