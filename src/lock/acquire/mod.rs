@@ -238,7 +238,7 @@ impl Attempt<'_> {
             && matches!(session.touch(&self.client, now), Touch::Gone)
         {
             self.queue_session = None;
-            self.queue.clear(&self.client, TIMEOUT);
+            self.queue.abandon(&self.client, TIMEOUT);
         }
         match self.session.touch(&self.client, now) {
             Touch::Alive | Touch::Unknown(_) => Ok(()),
@@ -251,7 +251,7 @@ impl Attempt<'_> {
             let address = Box::new(self.client.address().clone());
             return Err(Error::NoSuchSession { session: self.session.id.clone(), address });
         }
-        self.queue.clear(&self.client, TIMEOUT);
+        self.queue.abandon(&self.client, TIMEOUT);
         self.session = open_session(&self.client, self.options, self.stop, self.tell, &mut self.patience)?;
         (self.tell)(Notice::SessionReplaced(self.session.id.clone()));
         Ok(())
@@ -297,9 +297,7 @@ impl Attempt<'_> {
                 let _ = client.txn(&ops, left());
             }
         }
-        if let Some(leave) = self.queue.leave() {
-            let _ = client.txn(&[leave], left());
-        }
+        self.queue.abandon(&client, left());
         for session in [self.queue_session.as_ref(), Some(&self.session)].into_iter().flatten().filter(|one| one.own) {
             let _ = client.destroy_session(&session.id, left());
         }
