@@ -163,7 +163,9 @@ impl Text {
             Note::ReleaseUnanswered(why) => (
                 Normal,
                 Warning,
-                format!("{key} may not be released ({why}): it is free when its session's TTL has passed"),
+                format!(
+                    "{key} may not be released ({why}): if so, it is free when its session has ended and the lock delay is over"
+                ),
             ),
         })
     }
