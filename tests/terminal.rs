@@ -40,6 +40,13 @@ impl Desk {
         self.pty.expect("\n$ ", SOON)
     }
 
+    /// Has a job in the background hold the lock.
+    #[track_caller]
+    fn hold(&mut self) {
+        self.line("run -- sleep 1000 &");
+        self.expect_state("sleep", 'S');
+    }
+
     /// Types a command that goes on.
     fn start(&self, line: &str) {
         self.pty.send(format!("{line}\n"));
@@ -375,7 +382,7 @@ mod ends_of_the_terminal {
     #[test]
     fn a_hang_up_ends_a_waiter() {
         let mut desk = Desk::new();
-        desk.line("run -- sleep 1000 &");
+        desk.hold();
         desk.start("run -- true");
         desk.pty.expect("waiting for", SOON);
         desk.pty.hang_up();
@@ -426,7 +433,7 @@ mod waiting {
     #[test]
     fn a_waiter_says_one_line_and_ctrl_c_gives_up() {
         let mut desk = Desk::new();
-        desk.line("run -- sleep 1000 &");
+        desk.hold();
         desk.start("run -- true");
         desk.pty.expect("waiting for job", SOON);
         desk.key_then_prompt("\x03");
@@ -437,7 +444,7 @@ mod waiting {
     #[test]
     fn a_waiter_can_be_stopped_and_resumed_and_gets_the_lock() {
         let mut desk = Desk::new();
-        desk.line("run -- sleep 1000 &");
+        desk.hold();
         desk.start("run -- echo my tu''rn");
         desk.pty.expect("waiting for job", SOON);
         desk.pty.send("\x1a");
