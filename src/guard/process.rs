@@ -1,13 +1,14 @@
 //! The guard itself: a process with one thread, no handler and no lock, which starts the command, listens to the keeper and
 //! the clock, and does what the schedule says. Nothing in here may block: a guard that waits is no guard.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
+use std::time::Duration;
 
 use consul_lock::clock::Moment;
 use nix::errno::Errno;
@@ -17,16 +18,19 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid, setsid};
 
 use super::Plan;
-use super::protocol::{Bytes, Inbox, Outbox, Report, Request, Status};
-use super::schedule::{Background, Event, Orders, Schedule};
+use super::protocol::{self, Bytes, Inbox, Outbox, Report, Request, Status};
+use super::schedule::{Background, Event, Orders, Schedule, pause};
 use super::signals::Signals;
 use super::timer::Timer;
-use super::tree::Tree;
+use super::tree::{self, Tree};
 use crate::sys::{self, Reaped};
 
 /// Exit codes of the guard; only a debugger reads them.
 const DONE: i32 = 0;
 const FAULT: i32 = 70;
+
+/// How often those are looked for of whose death nobody tells (only where there are no subreapers).
+const STRAYS: Duration = Duration::from_millis(10);
 
 /// The forked process's whole life.
 pub(super) fn run(plan: Plan, keeper: UnixStream) -> ! {
@@ -57,7 +61,8 @@ struct Guard {
     execution: Option<io::PipeReader>,
     was_started: bool,
     lock: Option<OwnedFd>,
-    met_new: bool,
+    /// When the next walk of a kill is due.
+    sweep_at: Option<Moment>,
 }
 
 impl Guard {
@@ -78,33 +83,52 @@ impl Guard {
             execution: None,
             was_started: false,
             lock: None,
-            met_new: false,
+            sweep_at: None,
         })
     }
 
     fn serve(mut self) -> io::Result<()> {
+        self.warm_up();
         while !self.schedule.is_over() {
             self.wait()?;
             self.signals.drain();
             self.listen();
             self.happened(Event::Tick);
             self.reap();
-            if self.schedule.is_killing() {
-                let names = self.schedule.names_the_killed();
-                let Self { tree, outbox, .. } = &mut self;
-                self.met_new = tree.sweep(Moment::now(), names, &mut |report| outbox.push(&report));
-            }
+            self.sweep();
             self.flush();
         }
         self.part()
     }
 
-    /// Sleeps until something happens; not at all while a kill makes progress.
-    fn wait(&mut self) -> io::Result<()> {
+    /// Touches what the start will need, while the keeper is still after the lock: after a fork without exec every page costs
+    /// a fault at first use.
+    fn warm_up(&mut self) {
+        let start = Request::Start { env: vec![(String::new(), Bytes::from(OsStr::new("")))], deadline: None };
+        drop(self.inbox.take::<Request>(&protocol::encode(&start)));
+        let _ = (sys::reap(), io::pipe());
+    }
+
+    /// When all are to be killed: walks through them, again at once while that meets somebody new, else after a pause, which
+    /// leaves the processor to those who are dying.
+    fn sweep(&mut self) {
         let now = Moment::now();
-        let pause = self.schedule.is_killing().then(|| now + self.schedule.pause(now));
-        self.timer.set([self.schedule.wake(), pause].into_iter().flatten().min())?;
-        let timeout = if self.met_new { PollTimeout::ZERO } else { self.timer.timeout() };
+        let Some(since) = self.schedule.killing_since().filter(|_| self.sweep_at.is_none_or(|at| at <= now)) else {
+            return;
+        };
+        let names = self.schedule.names_the_killed();
+        let Self { tree, outbox, .. } = self;
+        let met_new = tree.sweep(now, names, &mut |report| outbox.push(&report));
+        let done = Moment::now();
+        let pause = if met_new { Duration::ZERO } else { pause(done.since(since)).max(done.since(now)) };
+        self.sweep_at = Some(done + pause);
+    }
+
+    /// Sleeps until something happens or is due.
+    fn wait(&mut self) -> io::Result<()> {
+        let has_strays = self.was_started && self.command.is_none() && self.tree.has_strays();
+        let look_again = has_strays.then(|| Moment::now() + STRAYS);
+        self.timer.set([self.schedule.wake(), self.sweep_at, look_again].into_iter().flatten().min())?;
         let to_keeper = if self.outbox.is_empty() { PollFlags::POLLIN } else { PollFlags::POLLIN | PollFlags::POLLOUT };
         let mut polled = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         polled.extend(self.timer.descriptor().map(|timer| PollFd::new(timer, PollFlags::POLLIN)));
@@ -112,7 +136,7 @@ impl Guard {
         let execution = self.execution.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN));
         let has_execution = execution.is_some();
         polled.extend(execution);
-        match poll(&mut polled, timeout) {
+        match poll(&mut polled, self.timer.timeout()) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -128,12 +152,14 @@ impl Guard {
     fn happened(&mut self, event: Event) {
         let Orders { announce, first_signal } = self.schedule.on(event, Moment::now());
         if let Some(cause) = announce {
+            // At once, so that the keeper knows that the guard is at work.
             self.outbox.push(&Report::Ending { cause });
+            self.flush();
         }
         if first_signal {
-            let names = self.schedule.names_the_killed();
+            let (until, names) = (self.schedule.wake(), self.schedule.names_the_killed());
             let Self { tree, outbox, plan, .. } = self;
-            tree.signal(plan.first_signal, names, &mut |report| outbox.push(&report));
+            tree.signal(plan.first_signal, until, names, &mut |report| outbox.push(&report));
         }
     }
 
@@ -212,16 +238,17 @@ impl Guard {
         if !sys::die_with(guard) {
             sys::exit(FAULT);
         }
+        tree::join();
         if let Some(lock) = self.lock.as_ref().filter(|_| self.plan.background != Background::Leave) {
             let _ = fcntl(lock, FcntlArg::F_SETFD(FdFlag::empty()));
         }
         // Signals that came in ignored were never touched; SIGCHLD was set to default before the guard was forked, and
         // exec() does the same for SIGPIPE, which Rust's runtime ignores.
         let _ = self.plan.inherited.mask().thread_set_mask();
-        let error = match self.plan.program_and_args.split_first() {
-            Some((program, args)) => {
+        let error = match self.plan.argv.split_first() {
+            Some((name, args)) => {
                 let variables = env.iter().map(|(name, value)| (name, OsString::from(value)));
-                Command::new(program).args(args).envs(variables).exec()
+                Command::new(&self.plan.program).arg0(name).args(args).envs(variables).exec()
             }
             None => Errno::ENOENT.into(),
         };
@@ -258,7 +285,7 @@ impl Guard {
                     self.tree.forget(pid);
                 }
                 Reaped::AllAlive => break true,
-                Reaped::NoChild => break false,
+                Reaped::NoChild => break self.tree.has_strays(),
             }
         };
         if let Some(status) = ended {

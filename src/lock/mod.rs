@@ -5,6 +5,7 @@
 //! a [`Keeper`] holds on to it, a [`Lease`] says until when it is surely ours, and a [`Holding`] gives it back.
 
 mod acquire;
+mod challenge;
 mod delay;
 mod error;
 mod holding;
@@ -15,6 +16,7 @@ mod mutex;
 mod notice;
 pub mod options;
 mod patience;
+mod queue;
 mod record;
 mod session;
 mod standing;
@@ -29,6 +31,7 @@ pub use lease::{Lease, Terms, TooTight};
 pub use mutex::Lock;
 pub use notice::{Holder, Loss, Notice, Tell, Trouble};
 pub use options::{LockDelay, LockOptions, RangeError, SessionOptions, Ttl};
+pub use queue::QUEUE_FLAGS;
 pub use record::Record;
 pub use standing::LOCK_FLAGS;
 pub use stop::{Stop, Stopped};

@@ -16,6 +16,8 @@ pub enum Notice {
     /// The key is free but nobody may have it yet: the last holder may still be at work. The time is how long that goes
     /// on, where it is known.
     Delayed(Option<Duration>),
+    /// The token may not use the line of those who wait, so that we compete with everybody at every release.
+    Unqueued(Trouble),
     /// Consul gave no usable answer and is asked again.
     Retrying(Trouble),
     /// Our session ended while we waited; we go on under this new one.
@@ -24,7 +26,7 @@ pub enum Notice {
     Confirmed(Moment),
     /// A confirmation failed. The lock may still be ours.
     Unconfirmed(Trouble),
-    /// A renewal failed although the lock itself is confirmed; told once until one succeeds.
+    /// Renewals fail, twice in a row; told once until one succeeds. The lock itself may well be confirmed.
     RenewalFailing(Trouble),
     /// The lock is no longer ours.
     Lost(Loss),

@@ -182,6 +182,7 @@ impl Run {
             }
             Notice::Waiting(holder) => vec![Action::Tell(Note::Waiting(holder))],
             Notice::Delayed(left) => vec![Action::Tell(Note::Delayed(left))],
+            Notice::Unqueued(trouble) => vec![Action::Tell(Note::Unqueued(trouble.0))],
             Notice::Retrying(trouble) => vec![Action::Tell(Note::Retrying(trouble.0))],
             Notice::SessionReplaced(id) => vec![Action::Tell(Note::SessionReplaced(id.to_string()))],
             Notice::RenewalFailing(trouble) => vec![Action::Tell(Note::RenewalFailing(trouble.0))],
@@ -317,7 +318,7 @@ impl Run {
                 self.release(Outcome::GuardDied, now, false, Vec::new())
             }
             Phase::Ending { loss, noticed, .. } => {
-                let dead = self.dead(noticed, at);
+                let dead = self.dead(&loss, noticed, at);
                 self.release(Outcome::Lost(loss), now, true, vec![dead])
             }
             other => {
@@ -327,8 +328,10 @@ impl Run {
         }
     }
 
-    fn dead(&self, noticed: Moment, at: Moment) -> Action {
-        let left = self.lease.map(|lease| lease.safe_until().since(at)).filter(|left| !left.is_zero());
+    fn dead(&self, loss: &Loss, noticed: Moment, at: Moment) -> Action {
+        // Nothing is left of a delay that somebody is past.
+        let lease = self.lease.filter(|_| !loss.is_past_the_delay());
+        let left = lease.map(|lease| lease.safe_until().since(at)).filter(|left| !left.is_zero());
         Action::Tell(Note::Dead { after: at.since(noticed), left })
     }
 
@@ -349,8 +352,11 @@ impl Run {
     fn taken_over(&mut self, all_dead: bool, now: Moment) -> Vec<Action> {
         match std::mem::replace(&mut self.phase, Phase::Finished) {
             Phase::TakingOver { outcome, noticed } => {
-                let lost = matches!(outcome, Outcome::Lost(_));
-                let first = if lost { vec![self.dead(noticed, now)] } else { Vec::new() };
+                let first = match &outcome {
+                    Outcome::Lost(loss) => vec![self.dead(loss, noticed, now)],
+                    _ => Vec::new(),
+                };
+                let lost = !first.is_empty();
                 if !all_dead {
                     return vec![Action::Finish(outcome)];
                 }
