@@ -165,7 +165,11 @@ impl Run {
 
     fn not_acquired(&mut self, refused: Refused) -> Vec<Action> {
         match std::mem::replace(&mut self.phase, Phase::Finished) {
-            Phase::Waiting => vec![Action::Finish(Outcome::NotAcquired(refused))],
+            Phase::Waiting => {
+                let by_ancestor = refused.holder.as_ref().filter(|holder| self.ancestors.contains(holder));
+                let refused = by_ancestor.map_or(refused.clone(), |holder| held_by_ancestor(holder));
+                vec![Action::Finish(Outcome::NotAcquired(refused))]
+            }
             Phase::GivingUp { outcome, .. } => vec![Action::Finish(outcome)],
             other => {
                 self.phase = other;
@@ -534,7 +538,7 @@ fn held_by_ancestor(session: &str) -> Refused {
         "the run that started this one holds the same lock (session {session}): it waits for us, and we would wait for it \
          for ever; use another key, or leave the inner run out"
     );
-    Refused { class: Class::Usage, message }
+    Refused::new(Class::Usage, message)
 }
 
 /// Signals that end a program by a person's will; consul-lock then dies of the same one itself.
