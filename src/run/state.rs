@@ -429,9 +429,8 @@ impl Run {
             Phase::Confirming if signal != Signal::SIGWINCH => {
                 self.release(Outcome::Interrupted(signal), now, false, Vec::new())
             }
-            // What the terminal sent at this moment may have come before the command was born.
-            Phase::Spawning => forward(signal),
-            Phase::Running { ended: None, .. } if origin == Origin::Outside => forward(signal),
+            // What the terminal sent to the job before the command was born into it, the guard has got and passes on.
+            Phase::Spawning | Phase::Running { ended: None, .. } if origin == Origin::Outside => forward(signal),
             Phase::Running { ended: Some(outcome), unkillable: true } if ends_us(signal) => {
                 let outcome = outcome.clone();
                 self.phase = Phase::Finished;
