@@ -136,7 +136,7 @@ impl Schedule {
                 self.end(Cause::Background, now + self.grace, now)
             }
             (Phase::Ending { kill_at }, _) => {
-                if self.capped(kill_at) <= now {
+                if kill_at <= now {
                     self.phase = Phase::Killing { since: now };
                 }
                 Orders::default()
@@ -147,6 +147,8 @@ impl Schedule {
 
     /// The end begins, or comes nearer.
     fn end(&mut self, cause: Cause, kill_at: Moment, now: Moment) -> Orders {
+        // Once begun an end takes the deadline as it is now: a confirmation that comes later is too late.
+        let kill_at = self.deadline.map_or(kill_at, |deadline| deadline.min(kill_at));
         let (kill_at, first) = match self.phase {
             Phase::Running | Phase::Lingering { .. } => (kill_at, true),
             Phase::Ending { kill_at: already } => (kill_at.min(already), false),
@@ -155,7 +157,7 @@ impl Schedule {
         if first {
             self.lingered = matches!(self.phase, Phase::Lingering { .. });
         }
-        let at_once = self.capped(kill_at) <= now || self.grace.is_zero();
+        let at_once = kill_at <= now || self.grace.is_zero();
         self.phase = if at_once { Phase::Killing { since: now } } else { Phase::Ending { kill_at } };
         Orders { announce: first.then_some(cause), first_signal: first && !at_once }
     }
@@ -165,17 +167,13 @@ impl Schedule {
         Orders::default()
     }
 
-    fn capped(&self, kill_at: Moment) -> Moment {
-        self.deadline.map_or(kill_at, |deadline| deadline.min(kill_at))
-    }
-
     /// The next moment at which time alone changes something.
     pub(super) fn wake(&self) -> Option<Moment> {
         let point_of_no_return = self.deadline.map(|deadline| deadline - self.grace);
         match self.phase {
             Phase::Running => point_of_no_return,
             Phase::Lingering { until } => [until, point_of_no_return].into_iter().flatten().min(),
-            Phase::Ending { kill_at } => Some(self.capped(kill_at)),
+            Phase::Ending { kill_at } => Some(kill_at),
             Phase::Waiting | Phase::Killing { .. } | Phase::Over => None,
         }
     }
@@ -272,6 +270,22 @@ mod tests {
         assert_eq!(schedule.wake(), Some(at(20)));
         schedule.on(Event::Empty, at(17));
         assert!(schedule.is_over());
+    }
+
+    #[test]
+    fn a_confirmation_during_the_end_gives_no_time() {
+        let mut schedule = started(5, Background::Kill, Some(30));
+        schedule.on(Event::EndAsked(Some(at(37))), at(10));
+        schedule.on(Event::Extended(at(60)), at(11));
+        assert_eq!(schedule.wake(), Some(at(30)));
+        // Nor does one to what outlived the command; a loss takes some.
+        let mut schedule = started(5, Background::Kill, Some(23));
+        schedule.on(Event::CommandEnded, at(10));
+        schedule.on(Event::Tick, at(15));
+        schedule.on(Event::Extended(at(60)), at(16));
+        assert_eq!(schedule.wake(), Some(at(20)));
+        schedule.on(Event::EndAsked(Some(at(17))), at(16));
+        assert_eq!(schedule.wake(), Some(at(17)));
     }
 
     #[test]

@@ -16,8 +16,10 @@ const GRACE: Duration = Duration::from_millis(150);
 /// From a confirmation to the deadline that it gives; for a tree that takes its time to grow.
 const LEASE: Duration = Duration::from_millis(600);
 const LONG_LEASE: Duration = Duration::from_millis(2000);
-/// What the killing itself may take; in a lease it is a part of the margin, which is 500 ms at least.
+/// What the killing itself may take: in a lease it is a part of the margin, which is 500 ms at least. The kernel's share of the
+/// death of a thousand is longer on a busy machine; for them it is the margin of the default lease.
 const KILLING: Duration = Duration::from_millis(500);
+const KILLING_MANY: Duration = Duration::from_millis(1500);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Row {
@@ -58,7 +60,7 @@ pub fn tests() -> Vec<Test> {
 }
 
 fn play(shape: &Shape, row: Row) {
-    let lease = if shape.size < 100 { LEASE } else { LONG_LEASE };
+    let (lease, killing) = if shape.size < 100 { (LEASE, KILLING) } else { (LONG_LEASE, KILLING_MANY) };
     let mut deadline = Moment::now() + lease;
     let mut scene = cast(&shape.argv).grace(GRACE).start(Some(deadline));
     // Confirmed for as long as the tree grows, and never again.
@@ -109,7 +111,7 @@ fn play(shape: &Shape, row: Row) {
     match row {
         Row::Deadline | Row::Loss | Row::KeeperStopped | Row::JobStopped => {
             let proven = scene.hear_gone();
-            assert!(proven <= due + KILLING, "proven {:?} too late", proven.since(due));
+            assert!(proven <= due + killing, "proven {:?} too late", proven.since(due));
         }
         Row::GuardKilled | Row::GuardStopped => loop {
             if let Said::TookOver(gone) = scene.next() {
@@ -124,7 +126,7 @@ fn play(shape: &Shape, row: Row) {
     if row != Row::JobKilled {
         assert_eq!(told.contains("are dead"), row == Row::KeeperKilled, "told: {told}");
     }
-    assert!(dead <= due + KILLING, "dead {:?} too late", dead.since(due));
+    assert!(dead <= due + killing, "dead {:?} too late", dead.since(due));
     assert!(dead >= earliest, "dead {:?} too early", earliest.since(dead));
     let late = (dead.since_boot().as_secs_f64() - due.since_boot().as_secs_f64()) * 1e3;
     MEASURED.lock().expect("one thread").push((shape.name, row, late));
