@@ -23,7 +23,8 @@ use std::io::{self, BufRead, BufReader, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use consul_lock::clock::Moment;
@@ -89,6 +90,8 @@ pub(crate) struct Guard {
     outbox: Mutex<Outbox>,
     /// Children that this process had before it became ours (`helper & exec consul-lock …`).
     spared: Vec<i32>,
+    /// The command's pid, once its start was reported; zero before.
+    command: Arc<AtomicI32>,
 }
 
 /// Forks the guard. To be called on the main thread before there is any other thread, handler or connection: the guard
@@ -104,7 +107,7 @@ pub(crate) fn fork(plan: Plan) -> Result<Guard, Error> {
     sys::become_subreaper().map_err(set_up("prctl"))?;
     let (socket, guards) = UnixStream::pair().map_err(set_up("socketpair"))?;
     match sys::fork().map_err(set_up("fork"))? {
-        Some(pid) => Ok(Guard { pid, socket, outbox: Mutex::default(), spared }),
+        Some(pid) => Ok(Guard { pid, socket, outbox: Mutex::default(), spared, command: Arc::default() }),
         None => {
             drop(socket);
             process::run(plan, guards)
@@ -187,7 +190,7 @@ impl Guard {
     /// [`Error::SetUp`]: no descriptor is left.
     pub(crate) fn listen(&self) -> Result<Listener, Error> {
         let socket = self.socket.try_clone().map_err(|error| Error::SetUp("dup", error))?;
-        Ok(Listener(BufReader::new(socket)))
+        Ok(Listener { reader: BufReader::new(socket), command: Arc::clone(&self.command) })
     }
 
     /// The normal end, after [`Report::Gone`] or before any start: the guard has nothing left to do, and is reaped.
@@ -200,13 +203,24 @@ impl Guard {
     /// The guard is dead, or stopped past the deadline: kills it and everything that falls to this process, its subreaper.
     /// Returns true with the proof that nobody is left, or false at `give_up`; `tell` gets [`Report::Unkillable`]. Blocks.
     pub(crate) fn take_over(self, give_up: Option<Moment>, mut tell: impl FnMut(Report)) -> bool {
-        Tree::new(self.spared).kill_until_gone(give_up, &mut tell)
+        // Never reaped before, so the pid is its own.
+        let _ = kill(self.pid, Signal::SIGKILL);
+        let mut tree = Tree::new(self.spared);
+        // Needed only where the tree cannot be walked: without /proc, or without subreapers.
+        match self.command.load(Ordering::Relaxed) {
+            0 => {}
+            command => tree.set_command(Pid::from_raw(command)),
+        }
+        tree.kill_until_gone(give_up, &mut tell)
     }
 }
 
 /// What the guard reports, one after the other, until its end of the socket closes, which is its own end.
 #[derive(Debug)]
-pub(crate) struct Listener(BufReader<UnixStream>);
+pub(crate) struct Listener {
+    reader: BufReader<UnixStream>,
+    command: Arc<AtomicI32>,
+}
 
 impl Iterator for Listener {
     type Item = Report;
@@ -214,9 +228,12 @@ impl Iterator for Listener {
     fn next(&mut self) -> Option<Report> {
         loop {
             let mut line = Vec::new();
-            match self.0.read_until(b'\n', &mut line) {
+            match self.reader.read_until(b'\n', &mut line) {
                 Ok(1..) => {
                     if let Some(report) = protocol::decode(&line) {
+                        if let Report::Started { pid } = report {
+                            self.command.store(pid, Ordering::Relaxed);
+                        }
                         return Some(report);
                     }
                 }

@@ -147,7 +147,7 @@ impl Schedule {
 
     /// The end begins, or comes nearer.
     fn end(&mut self, cause: Cause, kill_at: Moment, now: Moment) -> Orders {
-        // By the deadline as it is now: what has begun to end is not given more time.
+        // Once begun an end takes the deadline as it is now: a confirmation that comes later is too late.
         let kill_at = self.deadline.map_or(kill_at, |deadline| deadline.min(kill_at));
         let (kill_at, first) = match self.phase {
             Phase::Running | Phase::Lingering { .. } => (kill_at, true),
@@ -247,15 +247,6 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_has_begun_is_given_no_more_time() {
-        let mut schedule = started(1, Background::Kill, Some(107));
-        assert_eq!(schedule.on(Event::EndAsked(Some(at(108))), at(0)), signals(Cause::Asked));
-        assert_eq!(schedule.wake(), Some(at(107)));
-        schedule.on(Event::Extended(at(108)), at(1));
-        assert_eq!(schedule.wake(), Some(at(107)));
-    }
-
-    #[test]
     fn the_keepers_death_ends_the_tree_within_a_grace_and_the_deadline() {
         for (deadline, gone_at, kill_at) in [(None, 10, 15), (Some(100), 10, 15), (Some(18), 10, 15), (Some(13), 7, 12)]
         {
@@ -279,6 +270,22 @@ mod tests {
         assert_eq!(schedule.wake(), Some(at(20)));
         schedule.on(Event::Empty, at(17));
         assert!(schedule.is_over());
+    }
+
+    #[test]
+    fn a_confirmation_during_the_end_gives_no_time() {
+        let mut schedule = started(5, Background::Kill, Some(30));
+        schedule.on(Event::EndAsked(Some(at(37))), at(10));
+        schedule.on(Event::Extended(at(60)), at(11));
+        assert_eq!(schedule.wake(), Some(at(30)));
+        // Nor does one to what outlived the command; a loss takes some.
+        let mut schedule = started(5, Background::Kill, Some(23));
+        schedule.on(Event::CommandEnded, at(10));
+        schedule.on(Event::Tick, at(15));
+        schedule.on(Event::Extended(at(60)), at(16));
+        assert_eq!(schedule.wake(), Some(at(20)));
+        schedule.on(Event::EndAsked(Some(at(17))), at(16));
+        assert_eq!(schedule.wake(), Some(at(17)));
     }
 
     #[test]

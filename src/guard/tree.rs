@@ -293,3 +293,38 @@ pub(crate) fn descends(pid: i32, ancestor: i32) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_child_descends_from_us_and_its_ancestors_and_not_the_other_way_round() {
+        let mut child = Command::new("sleep").arg("60").spawn().expect("a child");
+        let (me, pid) = (process::id().cast_signed(), child.id().cast_signed());
+        assert!(descends(pid, me) && descends(pid, pid) && descends(pid, 1));
+        assert!(!descends(me, pid) && !descends(1, me));
+        child.kill().expect("a kill");
+        child.wait().expect("an end");
+        assert!(!descends(pid, me), "nobody knows of the dead");
+    }
+
+    #[test]
+    fn a_walk_goes_below_past_or_no_further_and_meets_each_process_once() {
+        // 1 has 2 and 3; 3 has 4; 4 claims to be the parent of 2, as a change of parents behind the walk can make it seem.
+        let children = Children::Listed(HashMap::from([(1, vec![2, 3, 9]), (3, vec![4]), (4, vec![2])]));
+        let met = |onward: fn(i32) -> Onward| {
+            let mut met = Vec::new();
+            walk(1, &[9], &children, |pid, parent| {
+                met.push((pid, parent));
+                onward(pid)
+            });
+            met
+        };
+        assert_eq!(met(|_| Onward::Below), [(3, 1), (4, 3), (2, 4)]);
+        assert_eq!(met(|pid| if pid == 3 { Onward::Past } else { Onward::Below }), [(3, 1), (2, 1)]);
+        assert_eq!(met(|_| Onward::Stop), [(3, 1)]);
+    }
+}
