@@ -8,6 +8,7 @@
 //! The keeper forks it first thing, tells it to [`Guard::start`] when the lock is ours, gives it a later deadline after every
 //! confirmation, and hears what becomes of the tree. What the guard reports is what it saw; what it means is the keeper's.
 
+mod command;
 mod inherited;
 mod proc;
 mod process;

@@ -1,33 +1,32 @@
 //! The guard itself: a process with one thread, no handler and no lock, which starts the command, listens to the keeper and
 //! the clock, and does what the schedule says. Nothing in here may block: a guard that waits is no guard.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::Command;
 use std::time::Duration;
 
 use consul_lock::clock::Moment;
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, getpid, setsid};
+use nix::unistd::{Pid, setsid};
 
 use super::Plan;
+use super::command;
 use super::protocol::{self, Bytes, Inbox, Outbox, Report, Request, Status};
-use super::schedule::{Background, Event, Orders, Schedule, pause};
+use super::schedule::{Event, Orders, Schedule, pause};
 use super::signals::Signals;
 use super::timer::Timer;
-use super::tree::{self, Tree};
+use super::tree::Tree;
 use crate::sys::{self, Reaped};
 
 /// Exit codes of the guard; only a debugger reads them.
 const DONE: i32 = 0;
-const FAULT: i32 = 70;
+pub(super) const FAULT: i32 = 70;
 
 /// How often those are looked for of whose death nobody tells (only where there are no subreapers).
 const STRAYS: Duration = Duration::from_millis(10);
@@ -216,8 +215,13 @@ impl Guard {
 
     fn start(&mut self, env: &[(String, Bytes)]) {
         self.was_started = true;
-        if let Err(error) = self.fork_command(env) {
-            self.outbox.push(&Report::NotStarted { errno: error.raw_os_error().unwrap_or(Errno::EINVAL as i32) });
+        match command::fork(&self.plan, env, self.lock.as_ref()) {
+            Ok((pid, execution)) => {
+                self.command = Some(pid);
+                self.tree.set_command(pid);
+                self.execution = Some(execution);
+            }
+            Err(error) => self.outbox.push(&Report::NotStarted { errno: command::errno(&error) }),
         }
         // The command has the shell's session, group, descriptors; from here on the guard has none of them.
         let _ = setsid();
@@ -230,44 +234,6 @@ impl Guard {
             }
         }
         self.plan.inherited.release_descriptors();
-    }
-
-    fn fork_command(&mut self, env: &[(String, Bytes)]) -> io::Result<()> {
-        let (from_command, to_guard) = io::pipe()?;
-        let guard = getpid();
-        match sys::fork()? {
-            Some(command) => {
-                self.command = Some(command);
-                self.tree.set_command(command);
-                self.execution = Some(from_command);
-                Ok(())
-            }
-            None => self.become_command(guard, env, to_guard),
-        }
-    }
-
-    /// What the forked child does: it becomes the command, or says why it cannot.
-    fn become_command(&self, guard: Pid, env: &[(String, Bytes)], mut to_guard: io::PipeWriter) -> ! {
-        if !sys::die_with(guard) {
-            sys::exit(FAULT);
-        }
-        tree::join();
-        if let Some(lock) = self.lock.as_ref().filter(|_| self.plan.background != Background::Leave) {
-            let _ = fcntl(lock, FcntlArg::F_SETFD(FdFlag::empty()));
-        }
-        // Signals that came in ignored were never touched; SIGCHLD was set to default before the guard was forked, and
-        // exec() does the same for SIGPIPE, which Rust's runtime ignores.
-        let _ = self.plan.inherited.mask().thread_set_mask();
-        let error = match self.plan.argv.split_first() {
-            Some((name, args)) => {
-                let variables = env.iter().map(|(name, value)| (name, OsString::from(value)));
-                Command::new(&self.plan.program).arg0(name).args(args).envs(variables).exec()
-            }
-            None => Errno::ENOENT.into(),
-        };
-        let errno = error.raw_os_error().unwrap_or(Errno::EINVAL as i32);
-        let _ = to_guard.write_all(&errno.to_ne_bytes());
-        sys::exit(FAULT)
     }
 
     /// Reads whether the command was executed; it is known by now, so the read does not block.
