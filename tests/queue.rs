@@ -101,8 +101,7 @@ fn the_dead_are_passed_over_and_leave_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("order");
     let holder = hold(&agent, &[], &key);
-    let mut waiters: Vec<_> =
-        (0..7).map(|number| Some(waiter(&agent, &[], &key, &sign(&file, number)))).collect();
+    let mut waiters: Vec<_> = (0..7).map(|number| Some(waiter(&agent, &[], &key, &sign(&file, number)))).collect();
     // The head, two in a row in the middle, and the last.
     for number in [0, 2, 3, 6] {
         let (mut dead, session) = waiters[number].take().unwrap();
