@@ -57,6 +57,18 @@ fn a_token_for_the_key_alone_competes_without_a_place_in_the_line() {
 }
 
 #[test]
+fn a_token_that_may_not_see_the_line_leaves_it_again() {
+    // It may write every entry there can be, and list none.
+    let entries = |key: &str| {
+        let rule = |digit: u32| format!("key_prefix \"{key}/.queue/{digit:x}\" {{ policy = \"write\" }}\n");
+        (0..16).map(rule).collect::<String>()
+    };
+    expect_contention("acl { enable_key_list_policy = true }", |key| {
+        format!("key \"{key}\" {{ policy = \"write\" }}\n{}", entries(key))
+    });
+}
+
+#[test]
 fn our_runs_and_those_of_consul_lock_take_turns() {
     const TURNS: usize = 15;
     let agent = Agent::plain();

@@ -65,6 +65,9 @@ impl Attempt<'_> {
                     }
                 }
                 Ok(Place::Nowhere) => self.look_for_ourselves(sent)?,
+                Err(ref error @ ConsulError::Denied { ref body, .. }) if !error.is_unknown_token() => {
+                    self.leave_line(body)
+                }
                 Err(error) => self.retry_later(error, sent)?,
             }
         }
@@ -108,7 +111,9 @@ impl Attempt<'_> {
         Ok(())
     }
 
+    /// Does without a place in the line. An entry that stayed would keep those behind it waiting for nothing.
     pub(super) fn leave_line(&mut self, why: &str) {
+        self.queue.clear(&self.client, TIMEOUT);
         (self.tell)(Notice::Unqueued(Trouble(why.to_owned())));
         self.queue.give_up();
     }
