@@ -150,6 +150,43 @@ fn drop_politely(mut holder: Running) {
     assert_eq!(holder.wait(PATIENCE).signal(), Some(15));
 }
 
+#[test]
+fn answers_that_come_too_soon_are_not_asked_for_in_a_hurry() {
+    let agent = Agent::plain();
+    let key = unique_key("hurry");
+    let holder = hold(&agent, &[], &key);
+    let mut proxies = [(); 2].map(|()| Proxy::start(&agent.http_addr()));
+    let waiters: Vec<_> = (proxies.iter())
+        .map(|proxy| queue(&agent, consul_lock_at(&proxy.addr()).args(["run", &key, "--", "true"]), &key).0)
+        .collect();
+    let both_wait = |count: usize| {
+        let blocks = |proxy: &Proxy| proxy.requests().iter().filter(|seen| seen.target.contains("index=")).count();
+        move |proxies: &[Proxy; 2]| proxies.iter().all(|proxy| blocks(proxy) >= count)
+    };
+    eventually("both wait", PATIENCE, || both_wait(1)(&proxies).then_some(()));
+    // A cache that answers reads out of its memory, once it has an answer of each.
+    eventually("both have had an answer", PATIENCE, || both_wait(2)(&proxies).then_some(()));
+    for proxy in &mut proxies {
+        proxy.rules(vec![Rule::new(Fault::Stale).method("GET")]);
+    }
+    let before = proxies.each_ref().map(|proxy| proxy.requests().len());
+    // The query that is under way ends within 6 s.
+    std::thread::sleep(Duration::from_secs(10));
+    for (proxy, before) in proxies.iter().zip(before) {
+        let asked = proxy.requests().split_off(before);
+        assert!(asked.len() <= 40, "{} requests in 10 s, the last {:#?}", asked.len(), asked.last());
+    }
+    for proxy in &mut proxies {
+        proxy.set(Fault::None);
+    }
+    drop_politely(holder);
+    for mut waiter in waiters {
+        let ended = waiter.wait(PATIENCE);
+        assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
+    }
+    agent.expect_nothing_left();
+}
+
 /// An agent that takes so many connections from one address.
 fn crowded(connections: usize) -> Agent {
     let hcl = format!("limits {{ http_max_conns_per_client = {connections} }}");

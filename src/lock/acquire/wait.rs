@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Attempt, ReadResult, Seen, TIMEOUT, read};
 use crate::clock::Moment;
-use crate::consul::{Entry, Error as ConsulError, Read};
+use crate::consul::{Client, Entry, Error as ConsulError, Read};
 use crate::lock::error::Error;
 use crate::lock::notice::{Holder, Notice, Trouble};
 use crate::lock::options::LockOptions;
@@ -18,6 +18,15 @@ const PASS_AFTER: Duration = Duration::from_secs(5);
 
 /// Consul lets a query wait for 10 minutes at most; a proxy rather less.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// A query that is answered sooner than this, and with nothing new, was not blocked: a cache or a proxy answers it.
+const QUICK: Duration = Duration::from_millis(100);
+
+/// So many of those in a row are borne.
+const QUICK_IN_A_ROW: u32 = 2;
+
+/// The pause after each further one.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What the first in line does.
 pub(super) enum First {
@@ -167,13 +176,21 @@ impl Attempt<'_> {
     }
 
     /// Blocks until `key` changes from what it was at `index`.
-    pub(super) fn block(&self, key: &str, index: u64, wait: Duration) -> Result<ReadResult, Error> {
+    pub(super) fn block(&mut self, key: &str, index: u64, wait: Duration) -> Result<ReadResult, Error> {
         let wait = self.time_left().map_or(wait, |left| left.min(wait)).max(Duration::from_millis(10));
         // Consul adds up to a sixteenth to a wait.
         let timeout = wait + wait / 16 + Duration::from_secs(2);
-        Ok(self
-            .stop
-            .interruptible(&self.client, |client| read(client, key, Read::Blocking { index, wait }, timeout))?)
+        let begun = Moment::now();
+        let query = |client: &Client| read(client, key, Read::Blocking { index, wait }, timeout);
+        let result = self.stop.interruptible(&self.client, query)?;
+        let is_old =
+            |seen: &Seen| seen.index <= index || seen.entry.as_ref().is_some_and(|entry| entry.modify_index <= index);
+        let in_vain = Moment::now().since(begun) < QUICK.min(wait) && result.as_ref().is_ok_and(is_old);
+        self.quick = if in_vain { self.quick.saturating_add(1) } else { 0 };
+        if self.quick > QUICK_IN_A_ROW {
+            self.stop.pause(self.time_left().map_or(AGAIN, |left| left.min(AGAIN)))?;
+        }
+        Ok(result)
     }
 
     /// Waits until it is worth asking again during a lock delay, which the first in line does alone.
