@@ -40,6 +40,13 @@ impl Desk {
         self.pty.expect("\n$ ", SOON)
     }
 
+    /// Has a job in the background hold the lock.
+    #[track_caller]
+    fn hold(&mut self) {
+        self.line("run -- sleep 1000 &");
+        self.expect_state("sleep", 'S');
+    }
+
     /// Types a command that goes on.
     fn start(&self, line: &str) {
         self.pty.send(format!("{line}\n"));
@@ -164,13 +171,14 @@ mod keys {
     }
 
     #[test]
-    fn another_window_size_reaches_the_command_once() {
+    fn another_window_size_reaches_the_command_by_the_terminal_alone() {
         let mut desk = Desk::new();
-        let script = r#"trap "stty size; exit 3" WINCH; echo rea""dy; while :; do sleep 0.02; done"#;
+        let script = r#"trap "stty size" WINCH; trap "exit 3" QUIT; echo rea""dy; while :; do sleep 0.02; done"#;
         desk.start_until_ready(&format!("run -v -- sh -c '{script}'"));
+        // stty(1) sets one number after the other.
         desk.pty.resize(100, 30);
         desk.pty.expect("30 100", SOON);
-        desk.pty.prompt(SOON);
+        desk.key_then_prompt("\x1c");
         assert_eq!(desk.codes(), "3");
         assert_eq!(desk.screen_has("passed"), 0);
     }
@@ -375,7 +383,7 @@ mod ends_of_the_terminal {
     #[test]
     fn a_hang_up_ends_a_waiter() {
         let mut desk = Desk::new();
-        desk.line("run -- sleep 1000 &");
+        desk.hold();
         desk.start("run -- true");
         desk.pty.expect("waiting for", SOON);
         desk.pty.hang_up();
@@ -426,7 +434,7 @@ mod waiting {
     #[test]
     fn a_waiter_says_one_line_and_ctrl_c_gives_up() {
         let mut desk = Desk::new();
-        desk.line("run -- sleep 1000 &");
+        desk.hold();
         desk.start("run -- true");
         desk.pty.expect("waiting for job", SOON);
         desk.key_then_prompt("\x03");
@@ -437,7 +445,7 @@ mod waiting {
     #[test]
     fn a_waiter_can_be_stopped_and_resumed_and_gets_the_lock() {
         let mut desk = Desk::new();
-        desk.line("run -- sleep 1000 &");
+        desk.hold();
         desk.start("run -- echo my tu''rn");
         desk.pty.expect("waiting for job", SOON);
         desk.pty.send("\x1a");

@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn the_whole_table() {
         let codes = Codes { conflict: 11, lost: 12 };
-        let refused = |class| Outcome::NotAcquired(Refused { class, message: String::new() });
+        let refused = |class| Outcome::NotAcquired(Refused::new(class, ""));
         let table = [
             (Outcome::Exited(0), Exit::Code(0)),
             (Outcome::Exited(3), Exit::Code(3)),

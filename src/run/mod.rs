@@ -83,8 +83,7 @@ pub(crate) fn run<R: FnMut(Note)>(plan: Plan, report: impl FnOnce() -> R) -> any
     let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).context("cannot block signals")?;
     let guard = guard::fork(guard_plan).context("cannot fork the guard")?;
     let (inbox, events) = channel();
-    signals::listen(&plan.inherited, guard.pid(), &inbox).context("cannot handle signals")?;
-    mask.thread_set_mask().context("cannot unblock signals")?;
+    signals::listen(&plan.inherited, &mask, guard.pid(), &inbox).context("cannot handle signals")?;
     let now = Moment::now();
     let state = Run::new(now, plan.chain.clone(), plan.lock.here(now));
     let stop = Stop::new();

@@ -113,7 +113,7 @@ impl Attempt<'_> {
     pub(super) fn look_for_ourselves(&mut self, sent: Moment) -> Result<(), Error> {
         match self.queue_session.as_ref().unwrap_or(&self.session).renew(&self.client) {
             Touch::Alive => self.leave_line("its list does not show our own entry"),
-            Touch::Gone if self.queue_session.take().is_some() => self.queue.clear(&self.client, TIMEOUT),
+            Touch::Gone if self.queue_session.take().is_some() => self.queue.abandon(&self.client, TIMEOUT),
             Touch::Gone => self.replace_session()?,
             Touch::Unknown(error) => self.retry_later(error, sent)?,
         }
@@ -122,7 +122,7 @@ impl Attempt<'_> {
 
     /// Does without a place in the line. An entry that stayed would keep those behind it waiting for nothing.
     pub(super) fn leave_line(&mut self, why: &str) {
-        self.queue.clear(&self.client, TIMEOUT);
+        self.queue.abandon(&self.client, TIMEOUT);
         (self.tell)(Notice::Unqueued(Trouble(why.to_owned())));
         self.queue.give_up();
     }
