@@ -28,6 +28,17 @@ const QUICK_IN_A_ROW: u32 = 2;
 /// The pause after each further one.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// The longest time without a look at the line; about as long as a session lives on whose owner does not renew it.
+const LONGEST_UNSEEN: Duration = Duration::from_secs(30);
+
+/// How long one who has so many before him need not look at the line again, while the one before him stays: he is not
+/// the second as soon as that. A look costs as much as the line is long, so that looks at each turn of everybody would
+/// cost its square.
+fn look_after(ahead: usize, turn: Duration) -> Duration {
+    let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
+    Duration::from_millis(250).saturating_mul(ahead).min(LONGEST_UNSEEN).max(turn)
+}
+
 /// What the first in line does.
 pub(super) enum First {
     /// Blocks until the key changes from what it was at this index.
@@ -130,23 +141,27 @@ impl Attempt<'_> {
     /// Waits for the one before us to go. The second in line looks at the key itself now and then: when that is free,
     /// and was before, the first is stopped or cut off, and is passed.
     pub(super) fn wait_behind(&mut self, last: &Entry, ahead: usize) -> Result<Option<Seen>, Error> {
-        let wait = if ahead == 1 { self.third().min(PASS_AFTER) } else { self.third() };
-        match self.block(&last.key, last.modify_index, wait)? {
-            Ok(seen) if seen.entry.as_ref().is_none_or(|entry| entry.modify_index != last.modify_index) => {
-                self.patience.answered();
-                Ok(None)
+        let look_at = Moment::now() + look_after(ahead, self.third());
+        loop {
+            let wait = if ahead == 1 { self.third().min(PASS_AFTER) } else { self.third() };
+            match self.block(&last.key, last.modify_index, wait)? {
+                Ok(seen) => {
+                    self.patience.answered();
+                    if seen.entry.as_ref().is_none_or(|entry| entry.modify_index != last.modify_index) {
+                        return Ok(None);
+                    }
+                }
+                Err((error, sent)) => {
+                    self.retry_later(error, sent)?;
+                    return Ok(None);
+                }
             }
-            Ok(_) if ahead == 1 => {
-                self.patience.answered();
-                self.look_past_the_first()
+            if ahead == 1 {
+                return self.look_past_the_first();
             }
-            Ok(_) => {
-                self.patience.answered();
-                Ok(None)
-            }
-            Err((error, sent)) => {
-                self.retry_later(error, sent)?;
-                Ok(None)
+            self.keep_session()?;
+            if Moment::now() >= look_at || self.time_is_up() || !self.queue.is_joined() {
+                return Ok(None);
             }
         }
     }
@@ -212,5 +227,19 @@ impl Attempt<'_> {
         // In parts, so that the session is renewed meanwhile.
         let pause = known.unwrap_or_else(delay_pause).min(self.third());
         Ok(self.stop.pause(self.time_left().map_or(pause, |left| pause.min(left)))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longer_the_line_the_rarer_the_looks() {
+        let turn = Duration::from_secs(5);
+        assert_eq!([1, 2, 20].map(|ahead| look_after(ahead, turn)), [turn; 3]);
+        assert_eq!(look_after(40, turn), 2 * turn);
+        assert_eq!([120, 10_000, usize::MAX].map(|ahead| look_after(ahead, turn)), [6 * turn; 3]);
+        assert_eq!(look_after(300, 12 * turn), 12 * turn);
     }
 }
