@@ -187,6 +187,23 @@ fn answers_that_come_too_soon_are_not_asked_for_in_a_hurry() {
     agent.expect_nothing_left();
 }
 
+#[test]
+fn a_place_whose_answer_was_lost_is_left_like_any_other() {
+    let agent = Agent::plain();
+    let key = unique_key("lost");
+    let holder = hold(&agent, &[], &key);
+    let mut proxy = Proxy::start(&agent.http_addr());
+    proxy.rules(vec![Rule::new(Fault::LoseReply).prefix("/v1/txn")]);
+    let mut command = consul_lock_at(&proxy.addr());
+    let mut waiter = queue(&agent, command.args(["run", &key, "--", "true"]), &key).0;
+    waiter.expect_stderr("trying again", PATIENCE);
+    waiter.signal(Signal::SIGINT);
+    assert_eq!(waiter.wait(PATIENCE).signal(), Some(2));
+    assert_eq!((agent.keys(&format!("{key}/")), agent.sessions().len()), (Vec::new(), 1));
+    drop_politely(holder);
+    agent.expect_nothing_left();
+}
+
 /// An agent that takes so many connections from one address.
 fn crowded(connections: usize) -> Agent {
     let hcl = format!("limits {{ http_max_conns_per_client = {connections} }}");
