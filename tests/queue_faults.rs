@@ -262,6 +262,24 @@ fn a_holder_is_not_starved_of_connections() {
 }
 
 #[test]
+fn a_holder_keeps_the_connection_that_it_releases_over() {
+    let agent = crowded(10);
+    let key = unique_key("kept");
+    // Renewed every 20 s; the connections of the confirmations end with the command.
+    let mut holder =
+        Running::start(consul_lock_on(&agent).args(["run", "--ttl=60s", "--retry-for=5s", &key, "-c", "sleep 16"]));
+    // The first of them took the lock.
+    let txns = || agent.requests().iter().filter(|request| request.starts_with("PUT /v1/txn")).count();
+    eventually("it is confirmed", PATIENCE, || (agent.holder(&key).is_some() && txns() > 2).then_some(()));
+    let hog = Hog::start(agent.http_addr());
+    let ended = holder.wait(BOUND);
+    assert_eq!((ended.code(), ended.stderr.as_str()), (Some(0), ""));
+    drop(hog);
+    eventually("the agent has room", PATIENCE, || agent.ask("GET", "/v1/status/leader", b"", BOUND).ok());
+    agent.expect_nothing_left();
+}
+
+#[test]
 fn more_waiters_than_connections_all_get_the_lock() {
     let agent = crowded(12);
     let key = unique_key("crowd");
