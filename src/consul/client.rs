@@ -24,6 +24,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Most time for a request: far more than Consul blocks one (10 minutes), and no sum of moments overflows.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How long a connection is kept without use: it may be the last that the agent has for this address, and a holder with a
+/// long TTL says nothing over its own for a third of that.
+const IDLE: Duration = Duration::from_secs(10 * 60);
+
 /// Most bytes of an answer. A value has 512 KB at most; the longest list that we ask for is a queue's.
 const MOST: u64 = 4 << 20;
 
@@ -250,6 +254,7 @@ fn agent(config: &Config, names: &Names) -> Agent {
     let mut builder = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
+        .max_idle_age(IDLE)
         .proxy(config.proxy.clone())
         .user_agent(concat!("consul-lock/", env!("CARGO_PKG_VERSION")))
         .accept("")

@@ -151,7 +151,13 @@ impl Confirmer {
         }
         let (client, holding) = (self.client.clone(), self.holding.clone());
         let asked = self.ask("confirm", move || {
-            let result = challenge(&client, &holding.key, &holding.session.id, TIMEOUT);
+            let challenge = |client| challenge(client, &holding.key, &holding.session.id, TIMEOUT);
+            let result = match challenge(&client) {
+                // Those who wait have taken every connection that the agent has for this address. The one over which
+                // we got the lock is ours already.
+                Err(Unproven::Failed(ConsulError::Busy { .. })) => challenge(&holding.client),
+                result => result,
+            };
             Event::Answered { sent, result }
         });
         self.in_flight += usize::from(asked);

@@ -17,8 +17,10 @@ pub const QUEUE_FLAGS: u64 = 0x636c_7175_6575_6531;
 pub(super) struct Queue {
     /// `KEY/.queue/`.
     prefix: String,
-    /// Our entry's key, once it is there.
+    /// Our entry's key, once it may be there.
     ticket: Option<String>,
+    /// Our entry is there.
+    joined: bool,
     /// Nobody can come before us any more.
     first: bool,
     /// The token may not write, or not see, what is below the key.
@@ -54,7 +56,7 @@ pub(super) enum Place {
 
 impl Queue {
     pub(super) fn new(key: &Key) -> Self {
-        Self { prefix: format!("{key}/.queue/"), ticket: None, first: false, unusable: false }
+        Self { prefix: format!("{key}/.queue/"), ticket: None, joined: false, first: false, unusable: false }
     }
 
     /// Whether there is no line for us; then everybody wakes at every release.
@@ -70,12 +72,13 @@ impl Queue {
 
     /// Whether we have a place in the line.
     pub(super) fn is_joined(&self) -> bool {
-        self.ticket.is_some()
+        self.joined
     }
 
     /// Our entry is gone.
     pub(super) fn forget(&mut self) {
         self.ticket = None;
+        self.joined = false;
         self.first = false;
     }
 
@@ -101,14 +104,16 @@ impl Queue {
         value: &[u8],
         timeout: Duration,
     ) -> Result<Joined, Error> {
-        let key = format!("{}{session}", self.prefix);
-        let lock = Op::Lock { key: &key, session, value, flags: QUEUE_FLAGS };
+        // Noted before it is sent: whoever gives up after a lost answer has an entry to remove.
+        let key = &*self.ticket.insert(format!("{}{session}", self.prefix));
+        let lock = Op::Lock { key, session, value, flags: QUEUE_FLAGS };
         match client.txn(&[lock], timeout)? {
             Txn::Done(_) => {
-                self.ticket = Some(key);
+                self.joined = true;
                 Ok(Joined::Yes)
             }
             Txn::Refused(refusals) => {
+                self.forget();
                 if refusals.iter().any(|refusal| refusal.reason == RefusalReason::InvalidSession) {
                     return Ok(Joined::SessionGone);
                 }

@@ -9,6 +9,7 @@ pub mod agent;
 pub mod cluster;
 pub mod hold;
 pub mod http;
+pub mod line;
 pub mod proxy;
 pub mod pty;
 pub mod running;

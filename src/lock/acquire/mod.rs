@@ -71,6 +71,7 @@ pub fn acquire(client: &Client, options: &LockOptions, stop: &Stop, tell: &Tell)
         queue: Queue::new(&options.key),
         queue_session: None,
         free_before: None,
+        quick: 0,
         told: None,
         told_delay: false,
         asked: false,
@@ -162,6 +163,8 @@ struct Attempt<'a> {
     queue_session: Option<LockSession>,
     /// How the key was when the second in line last found it free.
     free_before: Option<Standing>,
+    /// How many blocking queries in a row were answered at once with nothing new.
+    quick: u32,
     /// The holder that was told of last.
     told: Option<Holder>,
     /// That a lock delay is waited for was told, since the last holder.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Attempt, ReadResult, Seen, TIMEOUT, read};
 use crate::clock::Moment;
-use crate::consul::{Entry, Error as ConsulError, Read};
+use crate::consul::{Client, Entry, Error as ConsulError, Read};
 use crate::lock::error::Error;
 use crate::lock::notice::{Holder, Notice, Trouble};
 use crate::lock::options::LockOptions;
@@ -18,6 +18,26 @@ const PASS_AFTER: Duration = Duration::from_secs(5);
 
 /// Consul lets a query wait for 10 minutes at most; a proxy rather less.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// A query that is answered sooner than this, and with nothing new, was not blocked: a cache or a proxy answers it.
+const QUICK: Duration = Duration::from_millis(100);
+
+/// So many of those in a row are borne.
+const QUICK_IN_A_ROW: u32 = 2;
+
+/// The pause after each further one.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The longest time without a look at the line; about as long as a session lives on whose owner does not renew it.
+const LONGEST_UNSEEN: Duration = Duration::from_secs(30);
+
+/// How long one who has so many before him need not look at the line again, while the one before him stays: he is not
+/// the second as soon as that. A look costs as much as the line is long, so that looks at each turn of everybody would
+/// cost its square.
+fn look_after(ahead: usize, turn: Duration) -> Duration {
+    let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
+    Duration::from_millis(250).saturating_mul(ahead).min(LONGEST_UNSEEN).max(turn)
+}
 
 /// What the first in line does.
 pub(super) enum First {
@@ -65,6 +85,9 @@ impl Attempt<'_> {
                     }
                 }
                 Ok(Place::Nowhere) => self.look_for_ourselves(sent)?,
+                Err(ref error @ ConsulError::Denied { ref body, .. }) if !error.is_unknown_token() => {
+                    self.leave_line(body)
+                }
                 Err(error) => self.retry_later(error, sent)?,
             }
         }
@@ -108,7 +131,9 @@ impl Attempt<'_> {
         Ok(())
     }
 
+    /// Does without a place in the line. An entry that stayed would keep those behind it waiting for nothing.
     pub(super) fn leave_line(&mut self, why: &str) {
+        self.queue.abandon(&self.client, TIMEOUT);
         (self.tell)(Notice::Unqueued(Trouble(why.to_owned())));
         self.queue.give_up();
     }
@@ -116,23 +141,27 @@ impl Attempt<'_> {
     /// Waits for the one before us to go. The second in line looks at the key itself now and then: when that is free,
     /// and was before, the first is stopped or cut off, and is passed.
     pub(super) fn wait_behind(&mut self, last: &Entry, ahead: usize) -> Result<Option<Seen>, Error> {
-        let wait = if ahead == 1 { self.third().min(PASS_AFTER) } else { self.third() };
-        match self.block(&last.key, last.modify_index, wait)? {
-            Ok(seen) if seen.entry.as_ref().is_none_or(|entry| entry.modify_index != last.modify_index) => {
-                self.patience.answered();
-                Ok(None)
+        let look_at = Moment::now() + look_after(ahead, self.third());
+        loop {
+            let wait = if ahead == 1 { self.third().min(PASS_AFTER) } else { self.third() };
+            match self.block(&last.key, last.modify_index, wait)? {
+                Ok(seen) => {
+                    self.patience.answered();
+                    if seen.entry.as_ref().is_none_or(|entry| entry.modify_index != last.modify_index) {
+                        return Ok(None);
+                    }
+                }
+                Err((error, sent)) => {
+                    self.retry_later(error, sent)?;
+                    return Ok(None);
+                }
             }
-            Ok(_) if ahead == 1 => {
-                self.patience.answered();
-                self.look_past_the_first()
+            if ahead == 1 {
+                return self.look_past_the_first();
             }
-            Ok(_) => {
-                self.patience.answered();
-                Ok(None)
-            }
-            Err((error, sent)) => {
-                self.retry_later(error, sent)?;
-                Ok(None)
+            self.keep_session()?;
+            if Moment::now() >= look_at || self.time_is_up() || !self.queue.is_joined() {
+                return Ok(None);
             }
         }
     }
@@ -162,13 +191,21 @@ impl Attempt<'_> {
     }
 
     /// Blocks until `key` changes from what it was at `index`.
-    pub(super) fn block(&self, key: &str, index: u64, wait: Duration) -> Result<ReadResult, Error> {
+    pub(super) fn block(&mut self, key: &str, index: u64, wait: Duration) -> Result<ReadResult, Error> {
         let wait = self.time_left().map_or(wait, |left| left.min(wait)).max(Duration::from_millis(10));
         // Consul adds up to a sixteenth to a wait.
         let timeout = wait + wait / 16 + Duration::from_secs(2);
-        Ok(self
-            .stop
-            .interruptible(&self.client, |client| read(client, key, Read::Blocking { index, wait }, timeout))?)
+        let begun = Moment::now();
+        let query = |client: &Client| read(client, key, Read::Blocking { index, wait }, timeout);
+        let result = self.stop.interruptible(&self.client, query)?;
+        let is_old =
+            |seen: &Seen| seen.index <= index || seen.entry.as_ref().is_some_and(|entry| entry.modify_index <= index);
+        let in_vain = Moment::now().since(begun) < QUICK.min(wait) && result.as_ref().is_ok_and(is_old);
+        self.quick = if in_vain { self.quick.saturating_add(1) } else { 0 };
+        if self.quick > QUICK_IN_A_ROW {
+            self.stop.pause(self.time_left().map_or(AGAIN, |left| left.min(AGAIN)))?;
+        }
+        Ok(result)
     }
 
     /// Waits until it is worth asking again during a lock delay, which the first in line does alone.
@@ -190,5 +227,19 @@ impl Attempt<'_> {
         // In parts, so that the session is renewed meanwhile.
         let pause = known.unwrap_or_else(delay_pause).min(self.third());
         Ok(self.stop.pause(self.time_left().map_or(pause, |left| pause.min(left)))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longer_the_line_the_rarer_the_looks() {
+        let turn = Duration::from_secs(5);
+        assert_eq!([1, 2, 20].map(|ahead| look_after(ahead, turn)), [turn; 3]);
+        assert_eq!(look_after(40, turn), 2 * turn);
+        assert_eq!([120, 10_000, usize::MAX].map(|ahead| look_after(ahead, turn)), [6 * turn; 3]);
+        assert_eq!(look_after(300, 12 * turn), 12 * turn);
     }
 }
