@@ -5,5 +5,6 @@
 pub mod clock;
 pub mod consul;
 pub mod lock;
+pub mod user;
 
 pub use consul::Client;

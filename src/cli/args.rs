@@ -33,7 +33,9 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
-#[command(override_usage = "consul-lock run [OPTIONS] <KEY> -- <COMMAND> [ARG]...\n       consul-lock run [OPTIONS] <KEY> -c <STRING>")]
+#[command(
+    override_usage = "consul-lock run [OPTIONS] <KEY> -- <COMMAND> [ARG]...\n       consul-lock run [OPTIONS] <KEY> -c <STRING>"
+)]
 pub(crate) struct RunArgs {
     /// The lock: a key in Consul's KV store, such as cron/backup.
     #[arg(required = true, num_args = 1.., value_name = "KEY")]

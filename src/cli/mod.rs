@@ -44,7 +44,7 @@ fn run(args: RunArgs, inherited: Inherited) -> anyhow::Result<Exit> {
             return Ok(Exit::Code(refusal.code));
         }
     };
-    let report = Report::new(output, meant.key.clone());
+    let report = Report::new(output, meant.key.clone(), meant.plan.kill_signal);
     let no_guarantee = meant.no_guarantee;
     let mut writer = None;
     let outcome = run::run(meant.plan, || {

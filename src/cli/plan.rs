@@ -68,7 +68,10 @@ pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal
     let key = only_key(&args)?;
     let command = command(&args)?;
     let mut no_guarantee = Vec::new();
-    let found = program::find(command.first().map_or(OsStr::new(""), OsString::as_os_str), std::env::var_os("PATH").as_deref())?;
+    let found = program::find(
+        command.first().map_or(OsStr::new(""), OsString::as_os_str),
+        std::env::var_os("PATH").as_deref(),
+    )?;
     if let Err(error) = program::refuse_privileged(&found) {
         if !args.loss.no_guarantee {
             return Err(error.into());
@@ -97,13 +100,14 @@ pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal
             && options.session.is_none()
             && options.lock_delay().get().is_zero()
         {
-            no_guarantee.push("with a lock delay of 0 Consul may give the lock to somebody else while the command runs");
+            no_guarantee
+                .push("with a lock delay of 0 Consul may give the lock to somebody else while the command runs");
         }
         lock
     };
     let chain = std::env::var("CONSUL_LOCK_CHAIN").unwrap_or_default();
     let chain = chain.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
-    let plan = Plan { lock, command, kill_signal, grace, background, inherited, chain };
+    let plan = Plan { lock, program: found, command, kill_signal, grace, background, inherited, chain };
     Ok(Meant { plan, codes, key, no_guarantee })
 }
 
@@ -164,7 +168,9 @@ fn local_lock(args: RunArgs, key: Key, wait: Option<Duration>, program: Option<S
     ];
     let useless = useless.into_iter().find_map(|(flag, given)| given.then_some(flag));
     if let Some(flag) = useless.or(args.connection.first_given()) {
-        return Err(Refusal::usage(format!("{flag} has no meaning with --local, which uses no Consul: leave one of them out")));
+        return Err(Refusal::usage(format!(
+            "{flag} has no meaning with --local, which uses no Consul: leave one of them out"
+        )));
     }
     let place = match args.local.local {
         Some(dir) if !dir.is_empty() => Place::Dir(dir.into()),
@@ -176,7 +182,11 @@ fn local_lock(args: RunArgs, key: Key, wait: Option<Duration>, program: Option<S
 }
 
 fn consul_lock(
-    args: RunArgs, key: Key, wait: Option<Duration>, grace: Duration, program: Option<String>,
+    args: RunArgs,
+    key: Key,
+    wait: Option<Duration>,
+    grace: Duration,
+    program: Option<String>,
 ) -> Result<LockPlan, Refusal> {
     let session_opts = session_options(&args)?;
     let session = args.session.session.as_deref().map(str::parse::<SessionId>).transpose().map_err(Refusal::usage)?;

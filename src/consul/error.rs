@@ -79,7 +79,7 @@ pub enum Error {
         mend: String,
     },
     /// Any other refusal: asking again would get the same answer.
-    #[error("could not {}: {status} from {:#}: {body}", attempt.task, attempt.address)]
+    #[error("could not {}: {status} from {:#}: {body}{}", attempt.task, attempt.address, rejected_mend(*status))]
     Rejected {
         /// What was tried.
         attempt: Attempt,
@@ -188,6 +188,11 @@ fn denied_mend(body: &str) -> &'static str {
     }
 }
 
+/// What Consul itself rejects, it says in words that need no addition.
+fn rejected_mend(status: u16) -> &'static str {
+    if status == 404 { "; give the path too if Consul is below one there, as in http://host:port/path" } else { "" }
+}
+
 fn tls_mend(what: &str) -> &'static str {
     if what.contains("UnknownIssuer") {
         "name the CA that signed its certificate (CONSUL_CACERT)"
@@ -229,6 +234,13 @@ impl Error {
             Self::Malformed { truncated, .. } => *truncated,
             _ => false,
         }
+    }
+
+    /// Whether Consul does not know the token at all. A server that leads again after a restart, and has not applied its
+    /// log yet, says so of good tokens too.
+    #[must_use]
+    pub fn is_unknown_token(&self) -> bool {
+        matches!(self, Self::Denied { body, .. } if body.contains("ACL not found"))
     }
 
     /// Whether the request certainly had no effect: it did not get as far as Consul, or was refused there.

@@ -204,7 +204,7 @@ impl Client {
             method: Method::PUT,
             path: format!("session/renew/{id}"),
             query: &[],
-            body: None,
+            body: Some(NO_BODY),
             timeout,
         })?;
         match answer.status {
@@ -228,7 +228,7 @@ impl Client {
             method: Method::PUT,
             path: format!("session/destroy/{id}"),
             query: &[],
-            body: None,
+            body: Some(NO_BODY),
             timeout,
         })?;
         match answer.status {
@@ -260,6 +260,9 @@ impl Client {
         found.map(RawSession::info).transpose().map_err(|what| answer.malformed(what))
     }
 }
+
+/// An empty body and not none: a PUT with none goes out in chunks, which some proxies refuse.
+const NO_BODY: Vec<u8> = Vec::new();
 
 /// Consul's own words for an unknown session: `Session id '…' not found`, or with double quotes in newer versions.
 fn is_not_found(body: &[u8]) -> bool {

@@ -21,6 +21,7 @@ use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -49,8 +50,10 @@ const PATIENCE: u16 = 2000;
 /// What the guard must know before it is forked.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
-    /// The command, as typed: found along PATH by execvp's rules.
-    pub(crate) program_and_args: Vec<OsString>,
+    /// The file to execute, by execvp's rules; one with a slash is not looked for along PATH.
+    pub(crate) program: PathBuf,
+    /// The command's arguments as typed, its own name first.
+    pub(crate) argv: Vec<OsString>,
     /// Time between the first signal and SIGKILL; none means SIGKILL at once.
     pub(crate) grace: Duration,
     /// What a process gets before SIGKILL.

@@ -2,7 +2,9 @@
 //! every answer is an `Option` or a list that may be empty.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::process;
 
 /// The facts of /proc/PID/stat that we use.
@@ -18,7 +20,10 @@ pub(super) struct Stat {
 
 /// Reads /proc/PID/stat.
 pub(super) fn stat(pid: i32) -> Option<Stat> {
-    parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    // One read gets the whole line: open, read, close, a thousand times over in a large tree.
+    let mut line = [0; 1024];
+    let length = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut line).ok()?;
+    parse_stat(&line[..length])
 }
 
 fn parse_stat(line: &[u8]) -> Option<Stat> {
@@ -38,17 +43,11 @@ pub(super) fn name(pid: i32) -> String {
     String::from_utf8_lossy(name.trim_ascii_end()).into_owned()
 }
 
-/// Whose the process is. From /etc/passwd and nowhere else: a directory service could keep us waiting.
+/// Whose the process is.
 pub(super) fn user(pid: i32) -> String {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let uid = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_ascii_whitespace().nth(1));
-    let Some(uid) = uid else { return "?".to_owned() };
-    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let entry = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    entry
-        .into_iter()
-        .find(|entry| entry.get(2) == Some(&uid))
-        .map_or_else(|| uid.to_owned(), |entry| entry[0].to_owned())
+    let uid = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_ascii_whitespace().nth(1)?.parse().ok());
+    uid.map_or_else(|| "?".to_owned(), consul_lock::user::name)
 }
 
 /// Whether /proc is there and shows the processes under the pids by which we know them; not so in a pid namespace that
@@ -97,13 +96,29 @@ impl Children {
     /// The children of a process, of all its threads.
     pub(super) fn of(&self, pid: i32) -> Vec<i32> {
         match self {
-            Self::Files => numbered(&format!("/proc/{pid}/task"))
-                .filter_map(|thread| fs::read_to_string(format!("/proc/{pid}/task/{thread}/children")).ok())
-                .flat_map(|list| list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
-                .collect(),
+            Self::Files if has_one_thread(pid) => children_of_thread(pid, pid),
+            Self::Files => {
+                numbered(&format!("/proc/{pid}/task")).flat_map(|thread| children_of_thread(pid, thread)).collect()
+            }
             Self::Listed(children) => children.get(&pid).cloned().unwrap_or_default(),
         }
     }
+}
+
+/// The directory of the threads has a link for each, beside the two that every directory has.
+fn has_one_thread(pid: i32) -> bool {
+    fs::metadata(format!("/proc/{pid}/task")).is_ok_and(|threads| threads.nlink() == 3)
+}
+
+fn children_of_thread(pid: i32, thread: i32) -> Vec<i32> {
+    let mut list: Vec<u8> = Vec::new();
+    let Ok(mut file) = File::open(format!("/proc/{pid}/task/{thread}/children")) else { return Vec::new() };
+    let mut part = [0; 4096];
+    // A process that dies meanwhile ends the list early.
+    while let Ok(length @ 1..) = file.read(&mut part) {
+        list.extend_from_slice(&part[..length]);
+    }
+    list.split(|&byte| byte == b' ').filter_map(|pid| std::str::from_utf8(pid).ok()?.parse().ok()).collect()
 }
 
 /// The entries of a directory whose names are numbers.

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
+use std::time::Duration;
 
 use consul_lock::clock::Moment;
 use nix::errno::Errno;
@@ -57,7 +58,8 @@ struct Guard {
     execution: Option<io::PipeReader>,
     was_started: bool,
     lock: Option<OwnedFd>,
-    met_new: bool,
+    /// When the next walk of a kill is due.
+    sweep_at: Option<Moment>,
 }
 
 impl Guard {
@@ -78,7 +80,7 @@ impl Guard {
             execution: None,
             was_started: false,
             lock: None,
-            met_new: false,
+            sweep_at: None,
         })
     }
 
@@ -89,22 +91,30 @@ impl Guard {
             self.listen();
             self.happened(Event::Tick);
             self.reap();
-            if self.schedule.is_killing() {
-                let names = self.schedule.names_the_killed();
-                let Self { tree, outbox, .. } = &mut self;
-                self.met_new = tree.sweep(Moment::now(), names, &mut |report| outbox.push(&report));
-            }
+            self.sweep();
             self.flush();
         }
         self.part()
     }
 
-    /// Sleeps until something happens; not at all while a kill makes progress.
-    fn wait(&mut self) -> io::Result<()> {
+    /// When all are to be killed: walks through them, again at once while that meets somebody new, else after a pause, which
+    /// leaves the processor to those who are dying.
+    fn sweep(&mut self) {
         let now = Moment::now();
-        let pause = self.schedule.is_killing().then(|| now + self.schedule.pause(now));
-        self.timer.set([self.schedule.wake(), pause].into_iter().flatten().min())?;
-        let timeout = if self.met_new { PollTimeout::ZERO } else { self.timer.timeout() };
+        if !self.schedule.is_killing() || self.sweep_at.is_some_and(|at| now < at) {
+            return;
+        }
+        let names = self.schedule.names_the_killed();
+        let Self { tree, outbox, .. } = self;
+        let met_new = tree.sweep(now, names, &mut |report| outbox.push(&report));
+        let done = Moment::now();
+        let pause = if met_new { Duration::ZERO } else { self.schedule.pause(done).max(done.since(now)) };
+        self.sweep_at = Some(done + pause);
+    }
+
+    /// Sleeps until something happens or is due.
+    fn wait(&mut self) -> io::Result<()> {
+        self.timer.set([self.schedule.wake(), self.sweep_at].into_iter().flatten().min())?;
         let to_keeper = if self.outbox.is_empty() { PollFlags::POLLIN } else { PollFlags::POLLIN | PollFlags::POLLOUT };
         let mut polled = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         polled.extend(self.timer.descriptor().map(|timer| PollFd::new(timer, PollFlags::POLLIN)));
@@ -112,7 +122,7 @@ impl Guard {
         let execution = self.execution.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN));
         let has_execution = execution.is_some();
         polled.extend(execution);
-        match poll(&mut polled, timeout) {
+        match poll(&mut polled, self.timer.timeout()) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -128,12 +138,14 @@ impl Guard {
     fn happened(&mut self, event: Event) {
         let Orders { announce, first_signal } = self.schedule.on(event, Moment::now());
         if let Some(cause) = announce {
+            // At once, so that the keeper knows that the guard is at work.
             self.outbox.push(&Report::Ending { cause });
+            self.flush();
         }
         if first_signal {
-            let names = self.schedule.names_the_killed();
+            let (until, names) = (self.schedule.wake(), self.schedule.names_the_killed());
             let Self { tree, outbox, plan, .. } = self;
-            tree.signal(plan.first_signal, names, &mut |report| outbox.push(&report));
+            tree.signal(plan.first_signal, until, names, &mut |report| outbox.push(&report));
         }
     }
 
@@ -218,10 +230,10 @@ impl Guard {
         // Signals that came in ignored were never touched; SIGCHLD was set to default before the guard was forked, and
         // exec() does the same for SIGPIPE, which Rust's runtime ignores.
         let _ = self.plan.inherited.mask().thread_set_mask();
-        let error = match self.plan.program_and_args.split_first() {
-            Some((program, args)) => {
+        let error = match self.plan.argv.split_first() {
+            Some((name, args)) => {
                 let variables = env.iter().map(|(name, value)| (name, OsString::from(value)));
-                Command::new(program).args(args).envs(variables).exec()
+                Command::new(&self.plan.program).arg0(name).args(args).envs(variables).exec()
             }
             None => Errno::ENOENT.into(),
         };

@@ -131,11 +131,6 @@ impl Outbox {
         }
     }
 
-    /// Adds the rest of a message of which the socket has taken a part.
-    pub(super) fn push_rest(&mut self, rest: &[u8]) {
-        self.0.extend_from_slice(rest);
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -5,6 +5,7 @@
 //! is left, and the kill loop walks until then.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::process;
 use std::thread;
@@ -46,7 +47,7 @@ struct Seen {
 }
 
 /// A process at a moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy)]
 struct Member {
     pid: i32,
     born: u64,
@@ -68,19 +69,27 @@ impl Tree {
         let mut alive = 0;
         walk(self.me, &self.spared, &self.look(), |pid, _| {
             alive += usize::from(is_alive(pid));
+            ControlFlow::Continue(())
         });
         alive
     }
 
-    /// Sends `signal` once to each process that exists now, parents before children, and SIGCONT after it. With
-    /// `name_them` each is told.
-    pub(super) fn signal(&mut self, signal: Signal, name_them: bool, tell: &mut dyn FnMut(Report)) {
-        for member in self.snapshot() {
+    /// Sends `signal` once to each process that exists now, parents before children, and SIGCONT after it; nothing is sent
+    /// at `until` or later. With `name_them` each is told.
+    pub(super) fn signal(
+        &mut self,
+        signal: Signal,
+        until: Option<Moment>,
+        name_them: bool,
+        tell: &mut dyn FnMut(Report),
+    ) {
+        let is_time = || until.is_none_or(|until| Moment::now() < until);
+        for member in self.snapshot(is_time) {
             if name_them {
                 self.seen.entry(member.pid).or_default().name(member.pid, tell);
             }
             let handle = sys::pidfd_open(member.pid).ok();
-            if proc::stat(member.pid).is_some_and(|stat| stat.born == member.born) {
+            if proc::stat(member.pid).is_some_and(|stat| stat.born == member.born) && is_time() {
                 for signal in [signal, Signal::SIGCONT] {
                     let _ = send(member.pid, handle.as_ref(), signal);
                 }
@@ -89,21 +98,25 @@ impl Tree {
     }
 
     /// Everybody, before anybody is signalled: who is born to a trap's clean-up must not be among them.
-    fn snapshot(&self) -> Vec<Member> {
+    fn snapshot(&self, is_time: impl Fn() -> bool) -> Vec<Member> {
         let mut known = HashSet::new();
         let mut members = Vec::new();
         for _ in 0..SNAPSHOT_WALKS {
             let before = members.len();
             walk(self.me, &self.spared, &self.look(), |pid, parent| {
+                if !is_time() {
+                    return ControlFlow::Break(());
+                }
                 // The parent proves that it is still the process that the walk met; one that has changed parents is met
                 // by the next walk.
-                let Some(stat) = proc::stat(pid).filter(|stat| stat.parent == parent || stat.parent == self.me) else {
-                    return;
-                };
-                let member = Member { pid, born: stat.born };
-                if known.insert(member) {
-                    members.push(member);
+                if !known.contains(&pid)
+                    && let Some(stat) = proc::stat(pid)
+                    && (stat.parent == parent || stat.parent == self.me)
+                {
+                    known.insert(pid);
+                    members.push(Member { pid, born: stat.born });
                 }
+                ControlFlow::Continue(())
             });
             if members.len() == before {
                 break;
@@ -137,6 +150,7 @@ impl Tree {
                 seen.reported = true;
                 tell(Report::Unkillable { pid, user: proc::user(pid), name: proc::name(pid) });
             }
+            ControlFlow::Continue(())
         });
         met_new
     }
@@ -166,7 +180,8 @@ impl Tree {
                 return false;
             }
             if !met_new {
-                thread::sleep(pause(now.since(begun)));
+                let done = Moment::now();
+                thread::sleep(pause(done.since(begun)).max(done.since(now)));
             }
         }
     }
@@ -192,14 +207,17 @@ impl Seen {
     }
 }
 
-/// Calls `visit` with each descendant of `top` and its parent, parents first; children are looked up after the visit.
-fn walk(top: i32, spared: &[i32], children: &Children, mut visit: impl FnMut(i32, i32)) {
+/// Calls `visit` with each descendant of `top` and its parent, parents first, until `visit` says `Break`; children are looked
+/// up after the visit.
+fn walk(top: i32, spared: &[i32], children: &Children, mut visit: impl FnMut(i32, i32) -> ControlFlow<()>) {
     let below = |parent: i32| children.of(parent).into_iter().map(move |pid| (pid, parent));
     let mut ahead: Vec<_> = below(top).filter(|(pid, _)| !spared.contains(pid)).collect();
     let mut met = HashSet::new();
     while let Some((pid, parent)) = ahead.pop() {
         if met.insert(pid) {
-            visit(pid, parent);
+            if visit(pid, parent).is_break() {
+                break;
+            }
             ahead.extend(below(pid));
         }
     }

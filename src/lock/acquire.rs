@@ -11,7 +11,7 @@ use super::holding::Holding;
 use super::lease::Lease;
 use super::notice::{Holder, Notice, Tell, Trouble};
 use super::options::LockOptions;
-use super::patience::{Patience, delay_pause, is_busy};
+use super::patience::{Outlook, Patience, delay_pause};
 use super::record::Record;
 use super::session::{LockSession, Touch};
 use super::standing::{LOCK_FLAGS, Standing};
@@ -39,7 +39,12 @@ const CLEAN_UP: Duration = Duration::from_secs(2);
 /// Everything in [`Error`] that concerns acquisition. Whatever happens, nothing is left locked; a session is left to its
 /// TTL only where Consul does not answer.
 pub fn acquire(client: &Client, options: &LockOptions, stop: &Stop, tell: &Tell) -> Result<Holding, Error> {
+    if stop.is_thrown() {
+        return Err(Error::Stopped);
+    }
     let give_up_at = options.patience().map(|patience| Moment::now() + patience);
+    // Throwing the switch ends all connections of the client that waits, so that it must not be the caller's.
+    let client = &client.separate();
     let first = first_read(client, options)?;
     let mut patience = Patience::new(options.retry_for, give_up_at);
     let session = open_session(client, options, stop, tell, &mut patience)?;
@@ -64,6 +69,7 @@ pub fn acquire(client: &Client, options: &LockOptions, stop: &Stop, tell: &Tell)
         value,
         delay: DelayWatch::default(),
         told: None,
+        told_delay: false,
         asked: false,
     };
     attempt.compete(first).inspect_err(|_| attempt.clean_up())
@@ -94,7 +100,11 @@ fn first_read(client: &Client, options: &LockOptions) -> Result<JoinHandle<ReadR
 }
 
 fn open_session(
-    client: &Client, options: &LockOptions, stop: &Stop, tell: &Tell, patience: &mut Patience,
+    client: &Client,
+    options: &LockOptions,
+    stop: &Stop,
+    tell: &Tell,
+    patience: &mut Patience,
 ) -> Result<LockSession, Error> {
     loop {
         let sent = Moment::now();
@@ -103,8 +113,9 @@ fn open_session(
             None => LockSession::create(client, options, TIMEOUT),
         };
         match result {
-            Err(Error::Consul(error)) if error.is_transient() => {
-                let Some(pause) = patience.failed(is_busy(&error), sent, Moment::now()) else { return Err(error.into()) };
+            Err(Error::Consul(error)) => {
+                let outlook = Outlook::of(&error);
+                let Some(pause) = patience.failed(outlook, sent, Moment::now()) else { return Err(error.into()) };
                 tell(Notice::Retrying(Trouble::from(&error)));
                 stop.pause(pause)?;
             }
@@ -139,6 +150,8 @@ struct Attempt<'a> {
     delay: DelayWatch,
     /// The holder that was told of last.
     told: Option<Holder>,
+    /// That a lock delay is waited for was told, since the last holder.
+    told_delay: bool,
     /// A lock request was sent, and the key may be ours without our knowing.
     asked: bool,
 }
@@ -284,12 +297,9 @@ impl Attempt<'_> {
     }
 
     fn holding(&self, entries: &[Entry], sent: Moment) -> Result<Holding, Error> {
-        let entry = entries
-            .iter()
-            .rfind(|entry| entry.key == self.options.key.as_str())
-            .ok_or_else(|| {
-                Error::refused(&self.client, &self.options.key, "the lock's own entry was not in the answer")
-            })?;
+        let entry = entries.iter().rfind(|entry| entry.key == self.options.key.as_str()).ok_or_else(|| {
+            Error::refused(&self.client, &self.options.key, "the lock's own entry was not in the answer")
+        })?;
         Ok(Holding {
             client: self.client.clone(),
             key: self.options.key.clone(),
@@ -314,6 +324,7 @@ impl Attempt<'_> {
         if self.told.as_ref().is_none_or(|told| told.session != holder.session) {
             (self.tell)(Notice::Waiting(holder.clone()));
             self.told = Some(holder);
+            self.told_delay = false;
         }
         let third = self.session.interval().unwrap_or(self.options.session_ttl.third());
         let wait = self.time_left().map_or(third, |left| left.min(third)).max(Duration::from_millis(10));
@@ -334,22 +345,21 @@ impl Attempt<'_> {
         if self.time_is_up() {
             return Err(Error::Delayed { key: self.options.key.clone() });
         }
-        (self.tell)(Notice::Delayed(self.delay.left(Moment::now())));
-        self.told = None;
+        if !std::mem::replace(&mut self.told_delay, true) {
+            (self.tell)(Notice::Delayed(self.delay.left(Moment::now())));
+            self.told = None;
+        }
         let pause = known.unwrap_or_else(delay_pause);
         Ok(self.stop.pause(self.time_left().map_or(pause, |left| pause.min(left)))?)
     }
 
     fn retry_later(&mut self, error: ConsulError, sent: Moment) -> Result<(), Error> {
-        if !error.is_transient() {
-            return Err(Error::about_key(&self.client, &self.options.key, error));
-        }
-        match self.patience.failed(is_busy(&error), sent, Moment::now()) {
+        match self.patience.failed(Outlook::of(&error), sent, Moment::now()) {
             Some(pause) => {
                 (self.tell)(Notice::Retrying(Trouble::from(&error)));
                 Ok(self.stop.pause(pause)?)
             }
-            None => Err(error.into()),
+            None => Err(Error::about_key(&self.client, &self.options.key, error)),
         }
     }
 

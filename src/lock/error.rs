@@ -22,13 +22,17 @@ pub enum Error {
         holder: Holder,
     },
     /// Nobody has the lock, but its lock delay outlasts the waiting.
-    #[error("{key} is free but under its lock delay: the last holder lost it and may still be at work; wait longer (-w)")]
+    #[error(
+        "{key} is free but under its lock delay: the last holder lost it and may still be at work; wait longer (-w)"
+    )]
     Delayed {
         /// The lock that was wanted.
         key: Key,
     },
     /// The key is held by another run under the very session that was given.
-    #[error("{key} is held by another run of session {session}: a session holds a key once; end that run, or use a session of your own")]
+    #[error(
+        "{key} is held by another run of session {session}: a session holds a key once; end that run, or use a session of your own"
+    )]
     HeldBySameSession {
         /// The lock that was wanted.
         key: Key,
@@ -68,7 +72,9 @@ pub enum Error {
         answer: String,
     },
     /// The session that was given is not there.
-    #[error("session {session} does not exist at {address:#}: make one (PUT /v1/session/create), or leave --session out")]
+    #[error(
+        "session {session} does not exist at {address:#}: make one (PUT /v1/session/create), or leave --session out"
+    )]
     NoSuchSession {
         /// The session that was given.
         session: SessionId,
@@ -89,7 +95,9 @@ pub enum Error {
     #[error(transparent)]
     TooTight(#[from] TooTight),
     /// The given session has no lock delay, so that Consul promises nothing.
-    #[error("session {0} has a lock delay of 0, with which no promise can be kept: make one with a lock delay, or pass --no-guarantee")]
+    #[error(
+        "session {0} has a lock delay of 0, with which no promise can be kept: make one with a lock delay, or pass --no-guarantee"
+    )]
     NoLockDelay(SessionId),
     /// The lock was given up on request.
     #[error("gave up waiting")]
@@ -141,7 +149,8 @@ impl Error {
     fn denied(client: &Client, error: ConsulError, what: &'static str, rule: String) -> Self {
         match error {
             // A token that is unknown lacks no rule.
-            ConsulError::Denied { body, .. } if !body.contains("ACL not found") => {
+            error if error.is_unknown_token() => Self::Consul(error),
+            ConsulError::Denied { body, .. } => {
                 Self::Denied { address: client.address().clone(), what, answer: body, rule }
             }
             error => Self::Consul(error),
@@ -156,7 +165,9 @@ fn key_rule(key: &Key) -> String {
 fn who(holder: &Holder) -> String {
     match &holder.record {
         Some(record) => match record.age() {
-            Some(age) => format!("{record} for {}", humantime::format_duration(std::time::Duration::from_secs(age.as_secs()))),
+            Some(age) => {
+                format!("{record} for {}", humantime::format_duration(std::time::Duration::from_secs(age.as_secs())))
+            }
             None => record.to_string(),
         },
         None => format!("session {}", holder.session),

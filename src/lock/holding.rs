@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::error::Error;
 use super::key::Key;
 use super::lease::Lease;
-use super::patience::{Patience, is_busy};
+use super::patience::{Outlook, Patience};
 use super::record::Record;
 use super::session::LockSession;
 use super::standing::LOCK_FLAGS;
@@ -96,7 +96,7 @@ impl Holding {
             Op::Delete { key }
         };
         let ops = [Op::CheckSession { key, session }, last];
-        let mut patience = Patience::new(self.retry_for, None);
+        let mut patience = self.patience();
         let mut repeated = false;
         loop {
             let sent = Moment::now();
@@ -124,7 +124,7 @@ impl Holding {
 
     /// One attempt where the release had no answer; else until there is one.
     fn end_session(&self, stop: &Stop, once: bool) {
-        let mut patience = Patience::new(self.retry_for, None);
+        let mut patience = self.patience();
         loop {
             let sent = Moment::now();
             match self.client.destroy_session(&self.session.id, TIMEOUT) {
@@ -139,7 +139,12 @@ impl Holding {
         }
     }
 
+    /// A busy server too is asked for so long and no longer: the command has ended, and somebody waits for us.
+    fn patience(&self) -> Patience {
+        Patience::new(self.retry_for, Some(Moment::now() + self.retry_for))
+    }
+
     fn pause(&self, patience: &mut Patience, error: &ConsulError, sent: Moment) -> Option<Duration> {
-        if error.is_transient() { patience.failed(is_busy(error), sent, Moment::now()) } else { None }
+        patience.failed(Outlook::of(error), sent, Moment::now())
     }
 }

@@ -214,11 +214,11 @@ impl Renewer {
         let session = &self.holding.session;
         let Some(interval) = session.interval() else { return };
         let mut pause = interval;
-        let mut failing = false;
+        let mut failures = 0;
         while self.stop.pause(pause).is_ok() {
             pause = match session.renew(&self.holding.client) {
                 Touch::Alive => {
-                    failing = false;
+                    failures = 0;
                     interval
                 }
                 // A deposed leader answers renewals from old state, so that this proves nothing; a consistent read does.
@@ -227,7 +227,9 @@ impl Renewer {
                     RENEW_AGAIN
                 }
                 Touch::Unknown(error) => {
-                    if !std::mem::replace(&mut failing, true) {
+                    failures += 1;
+                    // One that fails is an election or a hiccup; the second in a row is told, and no other.
+                    if failures == 2 {
                         (self.tell)(Notice::RenewalFailing(Trouble::from(&error)));
                     }
                     RENEW_AGAIN

@@ -24,7 +24,7 @@ pub enum Notice {
     Confirmed(Moment),
     /// A confirmation failed. The lock may still be ours.
     Unconfirmed(Trouble),
-    /// A renewal failed although the lock itself is confirmed; told once until one succeeds.
+    /// Renewals fail, twice in a row; told once until one succeeds. The lock itself may well be confirmed.
     RenewalFailing(Trouble),
     /// The lock is no longer ours.
     Lost(Loss),

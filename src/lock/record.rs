@@ -35,12 +35,9 @@ impl Record {
     /// A record of this process, with a fresh run number.
     #[must_use]
     pub fn new(program: Option<&str>, lock_delay: Duration) -> Self {
-        let host = nix::unistd::gethostname().map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into());
-        let uid = nix::unistd::geteuid();
-        let user = match nix::unistd::User::from_uid(uid) {
-            Ok(Some(user)) => user.name,
-            Ok(None) | Err(_) => uid.to_string(),
-        };
+        let host =
+            nix::unistd::gethostname().map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into());
+        let user = crate::user::name(nix::unistd::geteuid().as_raw());
         let own_name = || {
             let path = std::env::args_os().next().unwrap_or_default();
             std::path::Path::new(&path).file_name().map_or_else(String::new, |name| name.to_string_lossy().into())

@@ -57,7 +57,10 @@ impl LockSession {
 
     /// Looks up the session that the caller gave, which decides TTL, lock delay and behavior.
     pub(super) fn given(
-        client: &Client, options: &LockOptions, id: &SessionId, timeout: Duration,
+        client: &Client,
+        options: &LockOptions,
+        id: &SessionId,
+        timeout: Duration,
     ) -> Result<Self, Error> {
         let info = client
             .session_info(id, timeout)
@@ -68,7 +71,14 @@ impl LockSession {
         let ttl = info.ttl;
         let stand_in = ttl.and_then(|ttl| Ttl::new(ttl).ok()).unwrap_or(Ttl::DEFAULT);
         let terms = Terms::new(delay, stand_in, options.grace)?;
-        Ok(Self { id: info.id, own: false, ttl, terms, behavior: info.behavior, touched: Moment::from_boot(Duration::ZERO) })
+        Ok(Self {
+            id: info.id,
+            own: false,
+            ttl,
+            terms,
+            behavior: info.behavior,
+            touched: Moment::from_boot(Duration::ZERO),
+        })
     }
 
     /// How often it is renewed.

@@ -39,9 +39,9 @@ impl Standing {
 
 /// Why an entry is no lock; nothing if it is one, or could become one without a loss to anybody.
 pub(super) fn foreign(entry: &Entry) -> Option<&'static str> {
-        if entry.flags == SEMAPHORE_FLAGS {
-            return Some("a semaphore of Consul's Go client keeps its holders there (consul lock -n)");
-        }
+    if entry.flags == SEMAPHORE_FLAGS {
+        return Some("a semaphore of Consul's Go client keeps its holders there (consul lock -n)");
+    }
     let unused = entry.flags == 0 && entry.value.is_empty();
     (entry.flags != LOCK_FLAGS && !unused).then_some("it holds data without the flags that mark a lock")
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use consul_lock::Client;
 use consul_lock::clock::Moment;
 use consul_lock::consul::Error as ConsulError;
-use consul_lock::lock::{self, Holding, Key, Keeper, LockOptions, Notice, Release, Stop, Tell};
+use consul_lock::lock::{self, Holding, Keeper, Key, LockOptions, Notice, Release, Stop, Tell};
 
 use super::Input;
 use super::event::{Event, Grant, Released};
@@ -89,7 +89,10 @@ fn teller(inbox: &Sender<Input>) -> Tell {
 }
 
 fn acquire_in_consul(
-    client: &Client, options: &LockOptions, stop: &Stop, inbox: &Sender<Input>,
+    client: &Client,
+    options: &LockOptions,
+    stop: &Stop,
+    inbox: &Sender<Input>,
 ) -> Result<Held, Refused> {
     match lock::acquire(client, options, stop, &teller(inbox)) {
         Ok(holding) => Ok(Held::Consul(Box::new(holding))),
@@ -108,16 +111,24 @@ fn class(error: &lock::Error) -> Class {
             Class::Usage
         }
         Error::Consul(ConsulError::Denied { .. }) => Class::Denied,
-        Error::Consul(ConsulError::Misconfigured { .. } | ConsulError::Tls { .. } | ConsulError::Redirect { .. }) => {
-            Class::Configuration
-        }
+        // Consul is there, and will say the same again.
+        Error::Consul(
+            ConsulError::Misconfigured { .. }
+            | ConsulError::Tls { .. }
+            | ConsulError::Redirect { .. }
+            | ConsulError::Rejected { .. },
+        ) => Class::Configuration,
         Error::Consul(_) => Class::Unavailable,
         _ => Class::Internal,
     }
 }
 
 fn acquire_here(
-    locks: &Locks, key: Key, wait: Option<Duration>, value: Option<Vec<u8>>, program: Option<&str>,
+    locks: &Locks,
+    key: Key,
+    wait: Option<Duration>,
+    value: Option<Vec<u8>>,
+    program: Option<&str>,
     inbox: &Sender<Input>,
 ) -> Result<Held, Refused> {
     let refuse = |error: &local::Error| {

@@ -2,6 +2,7 @@
 //! it over one channel; the [state](state) decides; what it decides is done here, at once and in order.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
@@ -20,7 +21,9 @@ mod state;
 
 pub(crate) use backend::LockPlan;
 pub(crate) use note::Note;
-pub(crate) use outcome::{Class, Outcome, Refused};
+#[cfg(test)]
+pub(crate) use outcome::Refused;
+pub(crate) use outcome::{Class, Outcome};
 pub(crate) use state::ends_us;
 
 use crate::guard::{self, Background, Guard, Inherited};
@@ -36,6 +39,8 @@ const TAKE_OVER: Duration = Duration::from_secs(1);
 pub(crate) struct Plan {
     /// The lock.
     pub(crate) lock: LockPlan,
+    /// The file to execute.
+    pub(crate) program: PathBuf,
     /// The command and its arguments, as typed.
     pub(crate) command: Vec<OsString>,
     /// The first signal on a loss.
@@ -66,7 +71,8 @@ enum Input {
 /// A fault of the machine: no process, no thread, no handler to be had.
 pub(crate) fn run<R: FnMut(Note)>(plan: Plan, report: impl FnOnce() -> R) -> anyhow::Result<Outcome> {
     let guard_plan = guard::Plan {
-        program_and_args: plan.command,
+        program: plan.program,
+        argv: plan.command,
         grace: plan.grace,
         first_signal: plan.kill_signal,
         background: plan.background,
@@ -74,15 +80,18 @@ pub(crate) fn run<R: FnMut(Note)>(plan: Plan, report: impl FnOnce() -> R) -> any
     };
     let guard = guard::fork(guard_plan).context("cannot fork the guard")?;
     let (inbox, events) = channel();
-    let report = report();
     signals::listen(&plan.inherited, guard.pid(), &inbox).context("cannot handle signals")?;
-    listen_to(&guard, &inbox).context("cannot start a thread")?;
     let now = Moment::now();
     let state = Run::new(now, plan.chain.clone(), plan.lock.here(now));
     let stop = Stop::new();
+    // Consul first: the other threads are started while it works.
     plan.lock.acquire(stop.clone(), inbox.clone()).context("cannot start a thread")?;
+    listen_to(&guard, &inbox).context("cannot start a thread")?;
+    let report = report();
     let inherited = plan.inherited;
-    let outcome = Loop { guard: Some(guard), inbox, stop, held: None, keeper: None, chain: plan.chain, inherited, report }.run(state, &events);
+    let outcome =
+        Loop { guard: Some(guard), inbox, stop, held: None, keeper: None, chain: plan.chain, inherited, report }
+            .run(state, &events);
     Ok(outcome)
 }
 
@@ -118,16 +127,20 @@ impl<R: FnMut(Note)> Loop<R> {
             let event = match self.next(&state, events) {
                 Input::Event(event) => event,
                 Input::Acquired(held) => {
-                    self.keep(&held);
                     let grant = held.grant();
                     self.held = Some(held);
                     Event::Acquired(grant)
                 }
             };
+            let acquired = matches!(event, Event::Acquired(_));
             for action in state.on(event, Moment::now()) {
                 if let Some(outcome) = self.act(action) {
                     return outcome;
                 }
+            }
+            // After the command's start, which the lock's first confirmation is good for.
+            if acquired {
+                self.keep();
             }
         }
     }
@@ -175,7 +188,8 @@ impl<R: FnMut(Note)> Loop<R> {
         }
     }
 
-    fn keep(&mut self, held: &Held) {
+    fn keep(&mut self) {
+        let Some(held) = &self.held else { return };
         match held.keep(&self.inbox) {
             Ok(keeper) => self.keeper = keeper,
             // Unconfirmed, the command is ended in time by the guard.

@@ -15,6 +15,7 @@ use serde_json::json;
 use super::tls::{Certificates, Tls};
 use super::ward::Ward;
 use super::{eventually, process_state};
+pub use api::LOCK_FLAGS;
 pub(super) use setup::Ports;
 use setup::configuration;
 pub use setup::{consul_binary, free_port};

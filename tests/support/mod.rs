@@ -22,7 +22,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use agent::Agent;
+use agent::{Agent, PATIENCE};
+use running::{Ended, Running};
 
 /// The variable that marks every process of one run, see [`marker`].
 pub const MARK: &str = "CONSUL_LOCK_TEST_MARK";
@@ -50,6 +51,22 @@ pub fn consul_lock_at(addr: &str) -> Command {
 /// [`consul_lock`] for an agent's plain HTTP port, without a token.
 pub fn consul_lock_on(agent: &Agent) -> Command {
     consul_lock_at(&agent.http_addr())
+}
+
+/// Runs the binary under test to its end, with these arguments.
+#[track_caller]
+pub fn run_on(agent: &Agent, args: &[&str]) -> Ended {
+    Running::start(consul_lock_on(agent).args(args)).wait(PATIENCE)
+}
+
+/// A run that holds `key`, with these flags, until it is signalled or dropped. Its command is `sleep`.
+#[track_caller]
+pub fn hold(agent: &Agent, flags: &[&str], key: &str) -> Running {
+    let mut command = consul_lock_on(agent);
+    command.arg("run").args(flags).args([key, "--", "sh", "-c", "echo started; exec sleep 1000"]);
+    let holder = Running::start(&mut command);
+    holder.expect_stdout("started\n", PATIENCE);
+    holder
 }
 
 /// Asks `look` until it finds something, and panics with `what` when it has not within `bound`.

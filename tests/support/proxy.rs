@@ -41,6 +41,8 @@ pub enum Fault {
     ResetEvery(Duration),
     /// This answer, Consul hears nothing.
     Status(u16, String),
+    /// 307 to this URL, Consul hears nothing.
+    Redirect(String),
     /// Consul's answer, announced as longer than it is; then the connection is closed.
     Truncate,
     /// 200 with half a JSON document; Consul hears nothing.
@@ -115,8 +117,17 @@ pub struct Seen {
     /// Path and query.
     pub target: String,
     pub body: String,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
     /// What was done to it.
     pub fault: Fault,
+}
+
+impl Seen {
+    /// The header of this name, in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(each, _)| each == name).map(|(_, value)| value.as_str())
+    }
 }
 
 /// A proxy on a port of its own; dropping it closes everything.
@@ -129,6 +140,8 @@ pub struct Proxy {
 /// What the proxy's threads share.
 struct Shared {
     upstream: String,
+    /// The path that Consul's own paths are below.
+    prefix: String,
     orders: Publisher,
     rules: Mutex<Vec<Rule>>,
     seen: Mutex<Vec<Seen>>,
@@ -140,8 +153,14 @@ struct Shared {
 impl Proxy {
     /// A faultless proxy in front of `upstream` (host:port).
     pub fn start(upstream: &str) -> Self {
+        Self::start_below("", upstream)
+    }
+
+    /// As [`Proxy::start`], with Consul below the path `prefix`, such as `/front`; anything else is a 404.
+    pub fn start_below(prefix: &str, upstream: &str) -> Self {
         let shared = Shared {
             upstream: upstream.to_owned(),
+            prefix: prefix.to_owned(),
             orders: Publisher::default(),
             rules: Mutex::default(),
             seen: Mutex::default(),
@@ -272,6 +291,7 @@ impl Shared {
             method: request.method.clone(),
             target: request.target.clone(),
             body: String::from_utf8_lossy(&request.body).into_owned(),
+            headers: request.headers.clone(),
             fault: fault.clone(),
         });
         fault

@@ -47,7 +47,11 @@ fn object(event: &str, key: Option<&Key>, session: Option<&str>, fence: Option<u
     let mut map = Map::new();
     map.insert("ts".into(), humantime::format_rfc3339_millis(SystemTime::now()).to_string().into());
     map.insert("event".into(), event.into());
-    let known = [("key", key.map(|key| key.as_str().into())), ("session", session.map(Into::into)), ("fence", fence.map(Into::into))];
+    let known = [
+        ("key", key.map(|key| key.as_str().into())),
+        ("session", session.map(Into::into)),
+        ("fence", fence.map(Into::into)),
+    ];
     map.extend(known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     if let Value::Object(fields) = fields {
         map.extend(fields);
@@ -61,7 +65,9 @@ fn word(note: &Note) -> (Level, &'static str, Value) {
         Note::Waiting(Holder { session, record }) => {
             (Normal, "waiting", json!({ "holder": { "session": session.to_string(), "record": record } }))
         }
-        Note::WaitingHere(record) => (Normal, "waiting", json!({ "holder": { "record": record.as_ref().map(fields_of) } })),
+        Note::WaitingHere(record) => {
+            (Normal, "waiting", json!({ "holder": { "record": record.as_ref().map(fields_of) } }))
+        }
         Note::Delayed(left) => (Normal, "delayed", json!({ "left": left.map(seconds) })),
         Note::Retrying(why) => (Normal, "retrying", json!({ "reason": why })),
         Note::SessionReplaced(id) => (Normal, "session_replaced", json!({ "new_session": id })),

@@ -11,6 +11,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use consul_lock::lock::Key;
+use nix::sys::signal::Signal;
 
 use super::args::{ColorArg, LogFormat, Output};
 use crate::run::Note;
@@ -50,8 +51,8 @@ enum Format {
 }
 
 impl Report {
-    /// A report on the lock `key`, as `output` wants it.
-    pub(crate) fn new(output: Output, key: Key) -> Self {
+    /// A report on the lock `key`, as `output` wants it; `first_signal` is the one that a lost lock sends.
+    pub(crate) fn new(output: Output, key: Key, first_signal: Signal) -> Self {
         let level = match (output.quiet, output.verbose) {
             (true, _) => Level::Always,
             (false, 0) => Level::Normal,
@@ -59,7 +60,7 @@ impl Report {
             (false, _) => Level::Debug,
         };
         let format = match output.log_format {
-            LogFormat::Text => Format::Text(Text::new(key, is_coloured(output.color))),
+            LogFormat::Text => Format::Text(Text::new(key, first_signal, is_coloured(output.color))),
             LogFormat::Json => Format::Json(Json::new(key)),
         };
         Self { format, level }
@@ -129,7 +130,9 @@ fn is_coloured(when: ColorArg) -> bool {
         ColorArg::Never => false,
         ColorArg::Auto => {
             let unset = |name| std::env::var_os(name).is_none_or(|value| value.is_empty());
-            std::io::stderr().is_terminal() && unset("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+            std::io::stderr().is_terminal()
+                && unset("NO_COLOR")
+                && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
         }
     }
 }

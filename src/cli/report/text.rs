@@ -13,10 +13,11 @@ use crate::run::Note;
 #[derive(Debug)]
 pub(super) struct Text {
     key: Key,
+    /// What the command gets before SIGKILL.
+    first_signal: Signal,
     coloured: bool,
     /// What is told once was told.
     told_retrying: bool,
-    told_delayed: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -27,8 +28,8 @@ enum Tone {
 }
 
 impl Text {
-    pub(super) fn new(key: Key, coloured: bool) -> Self {
-        Self { key, coloured, told_retrying: false, told_delayed: false }
+    pub(super) fn new(key: Key, first_signal: Signal, coloured: bool) -> Self {
+        Self { key, first_signal, coloured, told_retrying: false }
     }
 
     /// The line for a note, if it is told at this level.
@@ -63,10 +64,9 @@ impl Text {
                 (Normal, Plain, format!("waiting for {key}, held by another process on this machine"))
             }
             Note::Delayed(left) => {
-                let level = if std::mem::replace(&mut self.told_delayed, true) { Debug } else { Normal };
                 let left = left.map_or_else(String::new, |left| format!(", {} at least", duration::show(whole(left))));
                 let why = "its last holder lost it and may still be at work";
-                (level, Plain, format!("waiting for {key} until its lock delay is over{left}: {why}"))
+                (Normal, Plain, format!("waiting for {key} until its lock delay is over{left}: {why}"))
             }
             Note::Retrying(why) => {
                 let level = if std::mem::replace(&mut self.told_retrying, true) { Debug } else { Normal };
@@ -84,15 +84,22 @@ impl Text {
                 let [every, term, kill, safe] =
                     [terms.interval(), terms.until_term(), terms.until_deadline(), terms.delay()].map(duration::show);
                 let plan = format!(
-                    "lease: confirmed every {every}; without a confirmation SIGTERM after {term}, SIGKILL after {kill}, nobody \
-                     else before {safe}"
+                    "lease: confirmed every {every}; without a confirmation {} after {term}, SIGKILL after {kill}, nobody else \
+                     before {safe}",
+                    name(self.first_signal)
                 );
                 (Verbose, Plain, plan)
             }
             Note::NoGuarantee(why) => (Always, Warning, format!("no guarantee: {why}")),
             Note::Started(pid) => (Verbose, Plain, format!("started the command, pid {pid}")),
             Note::Unconfirmed { trouble, since, left, first, urgent } => {
-                let level = if *urgent { Normal } else if *first { Verbose } else { Debug };
+                let level = if *urgent {
+                    Normal
+                } else if *first {
+                    Verbose
+                } else {
+                    Debug
+                };
                 let (since, left) = (duration::show(*since), duration::show(*left));
                 let message = format!(
                     "{key} not confirmed for {since}: {trouble}; the command is told to stop in {left} unless Consul answers"
@@ -103,14 +110,21 @@ impl Text {
                 (Verbose, Plain, format!("{key} confirmed again after {}", duration::show(*time)))
             }
             Note::Confirmed { after_trouble: None } => (Debug, Plain, format!("{key} confirmed")),
-            Note::RenewalFailing(why) => (Verbose, Warning, format!("the session is not renewed: {why}")),
+            Note::RenewalFailing(why) => (Normal, Warning, format!("the session is not renewed: {why}")),
             Note::Lost { loss, grace } => (Always, Bad, format!("lost {key}: {loss}; {}", verdict(loss, *grace))),
             Note::Dead { after, left } => {
                 let left = match left {
                     Some(left) => format!("{} before anybody else could hold the lock", duration::show(*left)),
                     None => "somebody else may have held the lock before".to_owned(),
                 };
-                (Always, Bad, format!("the command and all that it started was dead {} after that, {left}", duration::show(*after)))
+                (
+                    Always,
+                    Bad,
+                    format!(
+                        "the command and all that it started was dead {} after that, {left}",
+                        duration::show(*after)
+                    ),
+                )
             }
             Note::Forwarded(signal) => (Verbose, Plain, format!("passed {} on to the command", name(*signal))),
             Note::Hurried(signal) => (Verbose, Plain, format!("{} came", name(*signal))),
@@ -137,14 +151,20 @@ impl Text {
             Note::HoldingOn => {
                 (Always, Bad, format!("holding on to {key} until it ends; another signal gives up on that"))
             }
-            Note::TakingOver => (Always, Bad, "lock-guard does not answer; killing the command in its place".to_owned()),
+            Note::TakingOver => {
+                (Always, Bad, "lock-guard does not answer; killing the command in its place".to_owned())
+            }
             Note::Released => (Verbose, Plain, format!("released {key}")),
-            Note::GoneBeforeRelease => {
-                (Normal, Warning, format!("{key} was not ours any more when it was released: it was lost shortly before the end"))
-            }
-            Note::ReleaseUnanswered(why) => {
-                (Normal, Warning, format!("{key} may not be released ({why}): it is free when its session's TTL has passed"))
-            }
+            Note::GoneBeforeRelease => (
+                Normal,
+                Warning,
+                format!("{key} was not ours any more when it was released: it was lost shortly before the end"),
+            ),
+            Note::ReleaseUnanswered(why) => (
+                Normal,
+                Warning,
+                format!("{key} may not be released ({why}): it is free when its session's TTL has passed"),
+            ),
         })
     }
 }

@@ -12,6 +12,9 @@ use super::{Agent, PATIENCE};
 /// Consul ignores this parameter; it keeps the tests' own requests out of [`Agent::requests`].
 const OWN_REQUEST: &str = "by=test-support";
 
+/// `LockFlagValue` of Consul's Go client.
+pub const LOCK_FLAGS: u64 = 0x2ddc_cbc0_58a5_0c18;
+
 impl Agent {
     /// A new token with these rules and nothing else, as in `key_prefix "jobs/" { policy = "write" }`.
     pub fn token_with(&self, rules_hcl: &str) -> String {
@@ -61,6 +64,15 @@ impl Agent {
         self.put(&format!("/v1/kv/{key}?acquire={session}"), value).json() == true
     }
 
+    /// [`Agent::acquire`] as Consul's Go client does it: it reads the key, asks only when it is free, and marks it as a
+    /// lock by its flags.
+    #[track_caller]
+    pub fn acquire_as_go(&self, key: &str, session: &str, value: &str) -> bool {
+        let free = self.holder(key).is_none();
+        let path = format!("/v1/kv/{key}?acquire={session}&flags={LOCK_FLAGS}");
+        free && self.put(&path, value).json() == true
+    }
+
     /// `PUT ?release`: whether the session had it.
     #[track_caller]
     pub fn release(&self, key: &str, session: &str) -> bool {
@@ -97,6 +109,12 @@ impl Agent {
     #[track_caller]
     pub fn holder(&self, key: &str) -> Option<String> {
         self.kv(key)?["Session"].as_str().map(str::to_owned)
+    }
+
+    /// Asserts that no session and no key is left of anybody.
+    #[track_caller]
+    pub fn expect_nothing_left(&self) {
+        assert_eq!((self.keys(""), self.sessions()), (Vec::new(), Vec::new()));
     }
 
     /// The requests that the agent has answered, in that order, as `METHOD path?query`, without those of the helpers

@@ -76,6 +76,7 @@ impl<'a> Connection<'a> {
                 let headers = [("Content-Type".to_owned(), "text/plain".to_owned())];
                 self.send(&answer(status, &headers, body.as_bytes(), body.len()))
             }
+            Fault::Redirect(url) => self.send(&answer(307, &[("Location".to_owned(), url)], b"", 0)),
             Fault::Truncate => {
                 let reply = self.forward(request)?;
                 let Some(reply) = Reply::parse(&reply) else { return Err(Ended) };
@@ -106,8 +107,11 @@ impl<'a> Connection<'a> {
     /// is a 502, as from any proxy.
     fn forward(&mut self, request: &Request) -> Step<Vec<u8>> {
         let bad_gateway = || answer(502, &[], b"Bad Gateway", 11);
+        let Some(passed_on) = request.to_upstream(&self.shared.prefix) else {
+            return Ok(answer(404, &[], b"404 page not found", 18));
+        };
         let Ok(mut upstream) = TcpStream::connect(&self.shared.upstream) else { return Ok(bad_gateway()) };
-        if upstream.write_all(&request.to_upstream()).is_err() {
+        if upstream.write_all(&passed_on).is_err() {
             return Ok(bad_gateway());
         }
         let mut raw = Vec::new();

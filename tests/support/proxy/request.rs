@@ -5,7 +5,8 @@ pub struct Request {
     pub method: String,
     /// Path and query.
     pub target: String,
-    headers: Vec<(String, String)>,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
     /// The client wants the connection closed after the answer.
     pub is_last: bool,
@@ -42,15 +43,18 @@ impl Request {
     }
 
     /// As it goes to Consul: HTTP/1.0, so that the answer ends with the connection and is never in chunks.
-    pub fn to_upstream(&self) -> Vec<u8> {
-        let mut text = format!("{} {} HTTP/1.0\r\n", self.method, self.target);
+    ///
+    /// None if the target is not below `prefix`.
+    pub fn to_upstream(&self, prefix: &str) -> Option<Vec<u8>> {
+        let target = self.target.strip_prefix(prefix).filter(|target| target.starts_with('/'))?;
+        let mut text = format!("{} {target} HTTP/1.0\r\n", self.method);
         for (name, value) in &self.headers {
             if name != "connection" {
                 text += &format!("{name}: {value}\r\n");
             }
         }
         text += "\r\n";
-        [text.as_bytes(), &self.body].concat()
+        Some([text.as_bytes(), &self.body].concat())
     }
 }
 
