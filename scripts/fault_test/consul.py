@@ -157,11 +157,18 @@ class Cluster:
 
     def wait_for_health(self, seconds):
         """Waits until the cluster is whole; returns what still ailed it when the time was up, or None."""
-        end = time.monotonic() + seconds
+        now = time.monotonic()
+        end, nudge = now + seconds, now + 5
         while True:
             ailment = self.ailment()
-            if ailment is None or time.monotonic() > end:
+            now = time.monotonic()
+            if ailment is None or now > end:
                 return ailment
+            if now > nudge:
+                # Serf compares notes every 30 s only, and this need not take so long.
+                nudge = now + 5
+                for host in self.agents:
+                    self.rejoin(host)
             time.sleep(0.25)
 
     def rejoin(self, host):

@@ -33,7 +33,8 @@ def parse(arguments):
     parser.add_argument("--keep", metavar="DIR", help="keep agents' logs, beats and the tools' messages in this new folder")
     parser.add_argument("--short", action="store_true", help="four faults, about 2 minutes; where there is no root: says so, exit 0")
     parser.add_argument("--self-test", action="store_true", help="test the checker and the workers; needs no root")
-    parser.add_argument("--bin", default=os.path.join(ROOT, "target/release/consul-lock"), help="the consul-lock to test")
+    parser.add_argument("--bin", default=os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target")), "release/consul-lock"),
+                        help="the consul-lock to test (default: what cargo build --release made)")
     parser.add_argument("--consul", help="the consul to use (default: what scripts/fetch-consul prints)")
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     parser.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
@@ -52,8 +53,7 @@ def lines(pattern):
 
 def history(folder, tool):
     stem = os.path.join(folder, tool.name.replace(" ", "_") + "-*")
-    runs = checker.read(lines(stem + ".beats"), lines(stem + ".runs"))
-    return runs
+    return checker.read(lines(stem + ".beats"), lines(stem + ".runs"))
 
 
 def survivors(tool):

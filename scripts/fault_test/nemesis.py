@@ -212,7 +212,7 @@ class Nemesis:
 
     def play(self, name, kind):
         """One fault: wait for holders, do harm, mend, wait for health."""
-        self.await_holders(25)
+        self.await_holders(30)
         time.sleep(self.random.uniform(0, 1.5))
         if self.random.random() < 0.75:
             with open(self.long, "w", encoding="ascii"):

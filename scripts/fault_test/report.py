@@ -67,7 +67,7 @@ def summary(verdicts):
 
 
 def by_fault(faults, verdicts):
-    yield row("fault", "times", *(f"`{verdict.tool}`: overlaps, {what}" for verdict in verdicts for what in ("killed",)))
+    yield row("fault", "times", *(f"`{verdict.tool}`: overlaps, killed" for verdict in verdicts))
     yield row("---", "---:", *("---:" for _ in verdicts))
     for kind in sorted({fault.kind for fault in faults}):
         these = [fault for fault in faults if fault.kind == kind]
@@ -111,10 +111,10 @@ def details(faults, verdict):
 
 def markdown(seed, command, setup, faults, verdicts, minutes):
     lines = [
-        f"Seed {seed}, {len(faults)} faults ({sum(f.harmless for f in faults)} of them harmless) in {minutes:.0f} minutes, on {machine()}.",
-        setup,
-        "",
         f"    {command}",
+        "",
+        f"{len(faults)} faults ({sum(f.harmless for f in faults)} of them harmless) in {minutes:.0f} minutes, on {machine()}.",
+        setup,
         "",
         *summary(verdicts),
         "",
