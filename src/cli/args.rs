@@ -143,8 +143,10 @@ pub(crate) struct OnLoss {
 #[command(next_help_heading = "One machine")]
 pub(crate) struct Local {
     /// Lock among this user's processes on this machine only, without Consul; with DIR, among all that name it.
-    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "")]
-    pub(crate) local: Option<OsString>,
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
+    // Two options: `--local=` with an unset variable behind it must not pass for `--local`, or those who share the
+    // directory would not exclude each other.
+    pub(crate) local: Option<Option<OsString>>,
 }
 
 #[derive(Debug, Args)]

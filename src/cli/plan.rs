@@ -173,10 +173,11 @@ fn local_lock(args: RunArgs, key: Key, wait: Option<Duration>, program: Option<S
         )));
     }
     let place = match args.local.local {
-        Some(dir) if !dir.is_empty() => Place::Dir(dir.into()),
-        _ => Place::Own,
+        Some(Some(dir)) => Place::Dir(dir.into()),
+        Some(None) | None => Place::Own,
     };
-    let locks = Locks::open(place, args.loss.no_guarantee).map_err(Refusal::configuration)?;
+    let locks = Locks::open(place, args.loss.no_guarantee)
+        .map_err(|error| if error.is_config() { Refusal::configuration(error) } else { Refusal::usage(error) })?;
     let value = args.session.value.map(OsString::into_vec);
     Ok(LockPlan::Local { locks, key, wait, value, program })
 }

@@ -15,6 +15,7 @@ mod protocol;
 mod schedule;
 mod signals;
 mod timer;
+#[cfg_attr(not(target_os = "linux"), path = "group.rs")]
 mod tree;
 
 use std::ffi::OsString;

@@ -7,6 +7,9 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::process;
 
+use consul_lock::clock::Moment;
+use nix::unistd::{SysconfVar, sysconf};
+
 /// The facts of /proc/PID/stat that we use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stat {
@@ -35,6 +38,14 @@ fn parse_stat(line: &[u8]) -> Option<Stat> {
     let threads: u32 = fields.nth(15)?.parse().ok()?;
     let born = fields.nth(1)?.parse().ok()?;
     Some(Stat { parent, born, is_dead: (state == "Z" || state == "X") && threads <= 1 })
+}
+
+/// A moment in the unit of [`Stat::born`].
+pub(super) fn ticks(moment: Moment) -> u64 {
+    // 100 on every Linux of today (sysconf(3), _SC_CLK_TCK).
+    let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().and_then(|ticks| u128::try_from(ticks).ok());
+    let ticks = moment.since_boot().as_nanos() * per_second.unwrap_or(100) / 1_000_000_000;
+    u64::try_from(ticks).unwrap_or(u64::MAX)
 }
 
 /// The program's name, as `ps -o comm` shows it.
@@ -124,4 +135,54 @@ fn children_of_thread(pid: i32, thread: i32) -> Vec<i32> {
 /// The entries of a directory whose names are numbers.
 fn numbered(directory: &str) -> impl Iterator<Item = i32> + use<> {
     fs::read_dir(directory).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_line_is_read_whatever_the_program_is_called() {
+        let line =
+            b"41 (a) Z 9 (b)) S 7 41 5 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 3 0 9876 1000 200 18446744073709551615\n";
+        assert_eq!(parse_stat(line), Some(Stat { parent: 7, born: 9876, is_dead: false }));
+        for broken in [&b""[..], b"41 (sh", b"41 (sh) S", b"41 (sh) S x", b"41 (sh) S 7 41 5 0 -1"] {
+            assert_eq!(parse_stat(broken), None);
+        }
+    }
+
+    #[test]
+    fn a_zombie_is_dead_only_without_a_living_thread() {
+        let line = |threads| format!("41 (sh) Z 7 41 5 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 {threads} 0 9876 1000");
+        assert!(parse_stat(line(1).as_bytes()).is_some_and(|stat| stat.is_dead));
+        assert!(parse_stat(line(2).as_bytes()).is_some_and(|stat| !stat.is_dead));
+    }
+
+    #[test]
+    fn both_ways_of_looking_see_the_same_children() {
+        let before = ticks(Moment::now());
+        let mut shell =
+            Command::new("sh").args(["-c", "sleep 60 & read line"]).stdin(Stdio::piped()).spawn().expect("a shell");
+        let pid = shell.id().cast_signed();
+        let found = loop {
+            let found = Children::Files.of(pid);
+            if !found.is_empty() {
+                break found;
+            }
+        };
+        assert_eq!(Children::scan().of(pid), found);
+        let child = stat(found[0]).expect("a child");
+        assert_eq!((child.parent, child.is_dead), (pid, false));
+        assert!((before..=ticks(Moment::now())).contains(&child.born), "{} {before}", child.born);
+        assert!(Children::Files.of(std::process::id().cast_signed()).contains(&pid));
+        assert!(is_ours());
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(found[0]), nix::sys::signal::Signal::SIGKILL)
+            .expect("a kill");
+        shell.kill().expect("a kill");
+        shell.wait().expect("an end");
+        assert_eq!(stat(pid), None);
+        assert!(Children::Files.of(pid).is_empty());
+    }
 }

@@ -1,7 +1,7 @@
 //! The guard itself: a process with one thread, no handler and no lock, which starts the command, listens to the keeper and
 //! the clock, and does what the schedule says. Nothing in here may block: a guard that waits is no guard.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -18,16 +18,19 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid, setsid};
 
 use super::Plan;
-use super::protocol::{Bytes, Inbox, Outbox, Report, Request, Status};
-use super::schedule::{Background, Event, Orders, Schedule};
+use super::protocol::{self, Bytes, Inbox, Outbox, Report, Request, Status};
+use super::schedule::{Background, Event, Orders, Schedule, pause};
 use super::signals::Signals;
 use super::timer::Timer;
-use super::tree::Tree;
+use super::tree::{self, Tree};
 use crate::sys::{self, Reaped};
 
 /// Exit codes of the guard; only a debugger reads them.
 const DONE: i32 = 0;
 const FAULT: i32 = 70;
+
+/// How often those are looked for of whose death nobody tells (only where there are no subreapers).
+const STRAYS: Duration = Duration::from_millis(10);
 
 /// The forked process's whole life.
 pub(super) fn run(plan: Plan, keeper: UnixStream) -> ! {
@@ -85,6 +88,7 @@ impl Guard {
     }
 
     fn serve(mut self) -> io::Result<()> {
+        self.warm_up();
         while !self.schedule.is_over() {
             self.wait()?;
             self.signals.drain();
@@ -97,24 +101,34 @@ impl Guard {
         self.part()
     }
 
+    /// Touches what the start will need, while the keeper is still after the lock: after a fork without exec every page costs
+    /// a fault at first use.
+    fn warm_up(&mut self) {
+        let start = Request::Start { env: vec![(String::new(), Bytes::from(OsStr::new("")))], deadline: None };
+        drop(self.inbox.take::<Request>(&protocol::encode(&start)));
+        let _ = (sys::reap(), io::pipe());
+    }
+
     /// When all are to be killed: walks through them, again at once while that meets somebody new, else after a pause, which
     /// leaves the processor to those who are dying.
     fn sweep(&mut self) {
         let now = Moment::now();
-        if !self.schedule.is_killing() || self.sweep_at.is_some_and(|at| now < at) {
+        let Some(since) = self.schedule.killing_since().filter(|_| self.sweep_at.is_none_or(|at| at <= now)) else {
             return;
-        }
+        };
         let names = self.schedule.names_the_killed();
         let Self { tree, outbox, .. } = self;
         let met_new = tree.sweep(now, names, &mut |report| outbox.push(&report));
         let done = Moment::now();
-        let pause = if met_new { Duration::ZERO } else { self.schedule.pause(done).max(done.since(now)) };
+        let pause = if met_new { Duration::ZERO } else { pause(done.since(since)).max(done.since(now)) };
         self.sweep_at = Some(done + pause);
     }
 
     /// Sleeps until something happens or is due.
     fn wait(&mut self) -> io::Result<()> {
-        self.timer.set([self.schedule.wake(), self.sweep_at].into_iter().flatten().min())?;
+        let has_strays = self.was_started && self.command.is_none() && self.tree.has_strays();
+        let look_again = has_strays.then(|| Moment::now() + STRAYS);
+        self.timer.set([self.schedule.wake(), self.sweep_at, look_again].into_iter().flatten().min())?;
         let to_keeper = if self.outbox.is_empty() { PollFlags::POLLIN } else { PollFlags::POLLIN | PollFlags::POLLOUT };
         let mut polled = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         polled.extend(self.timer.descriptor().map(|timer| PollFd::new(timer, PollFlags::POLLIN)));
@@ -224,6 +238,7 @@ impl Guard {
         if !sys::die_with(guard) {
             sys::exit(FAULT);
         }
+        tree::join();
         if let Some(lock) = self.lock.as_ref().filter(|_| self.plan.background != Background::Leave) {
             let _ = fcntl(lock, FcntlArg::F_SETFD(FdFlag::empty()));
         }
@@ -270,7 +285,7 @@ impl Guard {
                     self.tree.forget(pid);
                 }
                 Reaped::AllAlive => break true,
-                Reaped::NoChild => break false,
+                Reaped::NoChild => break self.tree.has_strays(),
             }
         };
         if let Some(status) = ended {

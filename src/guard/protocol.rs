@@ -171,3 +171,82 @@ impl Inbox {
         complete.split(|&byte| byte == b'\n').filter_map(decode).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn garbage_between_messages_is_skipped() {
+        let mut inbox = Inbox::default();
+        let text = b"\n{\"Kill\"\n\"Kill\"\n\xff\xfe\n{\"Unheard\":1}\n{\"Signal\":{\"number\":15}}\n{\"Extend\"";
+        assert_eq!(inbox.take::<Request>(text), [Request::Kill, Request::Signal { number: 15 }]);
+        assert_eq!(inbox.take::<Request>(b":{\"deadline\":7}}\n").len(), 1);
+        assert!(inbox.0.is_empty());
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_not_kept_for_ever() {
+        let mut inbox = Inbox::default();
+        for _ in 0..MOST / 1000 + 2 {
+            assert!(inbox.take::<Request>(&[b'x'; 1000]).is_empty());
+        }
+        assert!(inbox.0.len() <= MOST);
+        assert_eq!(inbox.take::<Request>(b"\n\"Kill\"\n"), [Request::Kill]);
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_costs_no_time_and_little_memory() {
+        let (ours, theirs) = UnixStream::pair().expect("a socket pair");
+        let mut outbox = Outbox::default();
+        let message = Report::Left { pid: 1, name: "x".repeat(1000) };
+        for _ in 0..5000 {
+            outbox.push(&message);
+            outbox.flush(&ours).expect("an open peer");
+        }
+        assert!(!outbox.is_empty() && outbox.0.len() < 2 * MOST);
+        // What was taken and what was kept is whole.
+        let reader = std::thread::spawn(move || {
+            let mut inbox = Inbox::default();
+            let (mut buffer, mut count) = ([0; 4096], 0);
+            while let Ok(length @ 1..) = std::io::Read::read(&mut &theirs, &mut buffer) {
+                let messages: Vec<Report> = inbox.take(&buffer[..length]);
+                assert!(messages.iter().all(|message| matches!(message, Report::Left { pid: 1, .. })));
+                count += messages.len();
+            }
+            (count, inbox.0.len())
+        });
+        while !outbox.is_empty() {
+            outbox.flush(&ours).expect("an open peer");
+        }
+        drop(ours);
+        let (count, rest) = reader.join().expect("a reader");
+        assert!(count > 1000 && rest == 0, "{count} messages, {rest} bytes");
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn a_closed_peer_is_an_error() {
+        let (ours, theirs) = UnixStream::pair().expect("a socket pair");
+        drop(theirs);
+        let mut outbox = Outbox::default();
+        outbox.push(&Request::Kill);
+        assert!(outbox.flush(&ours).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_value_survives_whatever_its_bytes(value: Vec<u8>, cut in 0..200_usize) {
+            let value = OsString::from_vec(value);
+            let env = vec![("NAME".to_owned(), Bytes::from(value.as_os_str()))];
+            let line = encode(&Request::Start { env, deadline: None });
+            let (first, second) = line.split_at(cut.min(line.len()));
+            let mut inbox = Inbox::default();
+            let mut messages = inbox.take::<Request>(first);
+            messages.extend(inbox.take::<Request>(second));
+            let [Request::Start { env, .. }] = messages.as_slice() else { panic!("{messages:?}") };
+            prop_assert_eq!(OsString::from(&env[0].1), value);
+        }
+    }
+}

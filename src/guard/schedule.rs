@@ -59,7 +59,7 @@ pub(super) enum Event {
     Tick,
 }
 
-/// What is to be done about it, beside what [`Schedule::is_killing`] says.
+/// What is to be done about it, beside what [`Schedule::killing_since`] says.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Orders {
     /// Tell the keeper that the end has begun.
@@ -180,16 +180,11 @@ impl Schedule {
         }
     }
 
-    /// Whether every process is to get SIGKILL until none is left.
-    pub(super) fn is_killing(&self) -> bool {
-        matches!(self.phase, Phase::Killing { .. })
-    }
-
-    /// How long to wait before the tree is walked again, when the last walk met nobody new.
-    pub(super) fn pause(&self, now: Moment) -> Duration {
+    /// Since when every process is to get SIGKILL until none is left.
+    pub(super) fn killing_since(&self) -> Option<Moment> {
         match self.phase {
-            Phase::Killing { since } => pause(now.since(since)),
-            _ => Duration::MAX,
+            Phase::Killing { since } => Some(since),
+            _ => None,
         }
     }
 
@@ -204,8 +199,198 @@ impl Schedule {
     }
 }
 
-/// A hundredth of the time that the killing has taken so far, from 1 ms up to 100 ms: it adds one per cent to the kill, and
-/// a process that cannot be killed costs next to nothing.
+/// How long to wait before the tree is walked again when the last walk met nobody new: a hundredth of the time that the
+/// killing has taken so far, from 1 ms up to 100 ms. It adds one per cent to the kill, and a process that cannot be killed
+/// costs next to nothing.
 pub(super) fn pause(so_far: Duration) -> Duration {
     (so_far / 100).clamp(Duration::from_millis(1), Duration::from_millis(100))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(millis: u64) -> Moment {
+        Moment::from_boot(Duration::from_millis(millis))
+    }
+
+    fn started(grace: u64, background: Background, deadline: Option<u64>) -> Schedule {
+        let mut schedule = Schedule::new(Duration::from_millis(grace), background);
+        schedule.on(Event::Start { deadline: deadline.map(at) }, at(0));
+        schedule
+    }
+
+    const NOTHING: Orders = Orders { announce: None, first_signal: false };
+
+    fn signals(cause: Cause) -> Orders {
+        Orders { announce: Some(cause), first_signal: true }
+    }
+
+    #[test]
+    fn without_a_confirmation_the_signal_comes_a_grace_before_the_deadline() {
+        let mut schedule = started(5, Background::Kill, Some(30));
+        assert_eq!(schedule.wake(), Some(at(25)));
+        assert_eq!(schedule.on(Event::Tick, at(24)), NOTHING);
+        assert_eq!(schedule.on(Event::Tick, at(25)), signals(Cause::Deadline));
+        // The point of no return: a confirmation that comes now is too late.
+        assert_eq!(schedule.on(Event::Extended(at(60)), at(26)), NOTHING);
+        assert_eq!(schedule.wake(), Some(at(30)));
+        schedule.on(Event::Tick, at(30));
+        assert_eq!(schedule.killing_since(), Some(at(30)));
+    }
+
+    #[test]
+    fn a_guard_that_wakes_after_the_deadline_kills_without_a_signal() {
+        let mut schedule = started(5, Background::Kill, Some(30));
+        let orders = schedule.on(Event::Tick, at(31));
+        assert_eq!(orders, Orders { announce: Some(Cause::Deadline), first_signal: false });
+        assert_eq!(schedule.killing_since(), Some(at(31)));
+    }
+
+    #[test]
+    fn the_keepers_death_ends_the_tree_within_a_grace_and_the_deadline() {
+        for (deadline, gone_at, kill_at) in [(None, 10, 15), (Some(100), 10, 15), (Some(18), 10, 15), (Some(13), 7, 12)]
+        {
+            let mut schedule = started(5, Background::Leave, deadline);
+            assert_eq!(schedule.on(Event::KeeperGone, at(gone_at)), signals(Cause::KeeperGone));
+            assert_eq!(schedule.wake(), Some(at(kill_at)));
+        }
+        // After the point of no return the deadline comes first.
+        let mut schedule = started(5, Background::Leave, Some(13));
+        schedule.on(Event::KeeperGone, at(9));
+        assert_eq!(schedule.wake(), Some(at(13)));
+    }
+
+    #[test]
+    fn what_outlives_the_command_gets_a_grace_then_a_signal_then_a_grace() {
+        let mut schedule = started(5, Background::Kill, Some(100));
+        assert_eq!(schedule.on(Event::CommandEnded, at(10)), NOTHING);
+        assert_eq!(schedule.wake(), Some(at(15)));
+        assert_eq!(schedule.on(Event::Tick, at(15)), signals(Cause::Background));
+        assert!(schedule.names_the_killed());
+        assert_eq!(schedule.wake(), Some(at(20)));
+        schedule.on(Event::Empty, at(17));
+        assert!(schedule.is_over());
+    }
+
+    #[test]
+    fn wait_waits_and_leave_leaves() {
+        let mut schedule = started(5, Background::Wait, None);
+        schedule.on(Event::CommandEnded, at(10));
+        assert_eq!((schedule.wake(), schedule.is_over()), (None, false));
+        let mut schedule = started(5, Background::Leave, Some(100));
+        schedule.on(Event::CommandEnded, at(10));
+        assert!(schedule.is_over());
+    }
+
+    #[test]
+    fn before_the_start_only_the_keepers_death_ends_anything() {
+        let mut schedule = Schedule::new(Duration::from_secs(5), Background::Kill);
+        for event in [Event::Empty, Event::Tick, Event::EndAsked(None), Event::KillAsked, Event::Extended(at(1))] {
+            assert_eq!(schedule.on(event, at(5)), NOTHING);
+            assert_eq!((schedule.is_over(), schedule.killing_since()), (false, None));
+        }
+        assert_eq!(schedule.on(Event::KeeperGone, at(6)), NOTHING);
+        assert!(schedule.is_over());
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            (0..400_u64).prop_map(|time| Event::Extended(at(time))),
+            (0..400_u64).prop_map(|time| Event::EndAsked(Some(at(time)))),
+            Just(Event::EndAsked(None)),
+            Just(Event::KillAsked),
+            Just(Event::KeeperGone),
+            Just(Event::CommandEnded),
+            Just(Event::Tick),
+        ]
+    }
+
+    fn background() -> impl Strategy<Value = Background> {
+        prop_oneof![Just(Background::Kill), Just(Background::Wait), Just(Background::Leave)]
+    }
+
+    proptest! {
+        /// Whatever happens, with a guard that wakes when it wanted to: every promise of the table.
+        #[test]
+        fn all_are_killed_by_the_deadline_after_one_signal_at_most(
+            grace in 0..30_u64,
+            background in background(),
+            first in prop::option::of(31..200_u64),
+            events in prop::collection::vec((event(), 0..40_u64), 0..20),
+        ) {
+            let mut schedule = started(grace, background, first);
+            let (mut deadline, mut now) = (first.map(at), at(0));
+            let mut signalled: Option<Moment> = None;
+            let mut ended = false;
+            let mut due: Option<Moment> = None;
+            let mut queue = events.into_iter();
+            let mut next = queue.next();
+            while !schedule.is_over() {
+                // The next thing to happen: an event, or the time that the schedule asked for.
+                let event_at = next.as_ref().map(|(_, pause)| now + Duration::from_millis(*pause));
+                let event = match (schedule.wake(), event_at) {
+                    (Some(wake), at) if at.is_none_or(|at| wake <= at) => {
+                        now = now.max(wake);
+                        Event::Tick
+                    }
+                    (_, Some(at)) => {
+                        now = at;
+                        let (event, _) = next.take().unwrap_or((Event::Tick, 0));
+                        next = queue.next();
+                        event
+                    }
+                    (_, None) => break,
+                };
+                let before = (schedule.killing_since(), ended);
+                if let (Event::Extended(later), Some(old), false) = (event, deadline, ended) {
+                    deadline = Some(old.max(later));
+                }
+                let orders = schedule.on(event, now);
+                // One announcement and one signal, the signal never at the deadline or later.
+                prop_assert!(!(ended && orders.announce.is_some()));
+                ended |= orders.announce.is_some();
+                if orders.first_signal {
+                    prop_assert!(signalled.is_none() && orders.announce.is_some());
+                    prop_assert!(deadline.is_none_or(|deadline| now < deadline));
+                    prop_assert!(schedule.wake().is_some_and(|kill_at| kill_at > now));
+                    signalled = Some(now);
+                }
+                // An end once begun has its time, which only comes nearer.
+                if signalled.is_some() && schedule.killing_since().is_none() && !schedule.is_over() {
+                    let kill_at = schedule.wake();
+                    prop_assert!(kill_at.is_some() && due.is_none_or(|due| kill_at <= Some(due)));
+                    due = kill_at;
+                }
+                // Who is being killed is being killed.
+                prop_assert!(before.0.is_none() || schedule.killing_since() == before.0);
+                // By the deadline, at the latest; and a grace after the keeper's death.
+                if deadline.is_some_and(|deadline| deadline <= now) {
+                    prop_assert!(schedule.killing_since().is_some() || schedule.is_over());
+                }
+                if matches!(event, Event::KeeperGone | Event::EndAsked(None)) && !schedule.is_over() {
+                    let kill_at = schedule.wake().or(schedule.killing_since());
+                    prop_assert!(kill_at.is_some_and(|kill_at| kill_at <= now + Duration::from_millis(grace)));
+                }
+                if matches!(event, Event::KillAsked) && !schedule.is_over() {
+                    prop_assert!(schedule.killing_since().is_some());
+                }
+                // With a lease there always is a moment at which the guard acts by itself.
+                if deadline.is_some() && schedule.killing_since().is_none() && !schedule.is_over() {
+                    prop_assert!(schedule.wake() <= deadline && schedule.wake().is_some());
+                }
+            }
+            schedule.on(Event::Empty, now);
+            prop_assert!(schedule.is_over());
+        }
+
+        #[test]
+        fn a_pause_is_short_and_grows_slowly(millis in 0..100_000_u64) {
+            let so_far = Duration::from_millis(millis);
+            let pause = pause(so_far);
+            prop_assert!(pause >= Duration::from_millis(1) && pause <= Duration::from_millis(100));
+            prop_assert!(pause <= Duration::from_millis(1) || pause * 100 <= so_far);
+        }
+    }
 }

@@ -5,7 +5,6 @@
 //! is left, and the kill loop walks until then.
 
 use std::collections::{HashMap, HashSet};
-use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::process;
 use std::thread;
@@ -24,8 +23,11 @@ use crate::sys::{self, Reaped};
 /// A process that got SIGKILL and is there after this time is reported.
 const UNDYING: Duration = Duration::from_millis(500);
 
-/// Walks before a first signal, at most; a tree that forks all the time never gives the same twice.
+/// Walks before a first signal, at most.
 const SNAPSHOT_WALKS: usize = 3;
+
+/// A walk of a tree that cannot be killed and forks all the time might never end.
+const LONGEST_WALK: Duration = Duration::from_secs(1);
 
 /// The descendants of this process.
 #[derive(Debug)]
@@ -64,12 +66,17 @@ impl Tree {
         self.command = Some(pid.as_raw());
     }
 
+    /// Whether processes of it are alive though waitpid(2) knows of none: not in a subreaper.
+    pub(super) fn has_strays(&self) -> bool {
+        false
+    }
+
     /// How many processes are alive in it, as far as one walk can tell.
     pub(super) fn count(&self) -> usize {
-        let mut alive = 0;
+        let (begun, mut alive) = (Moment::now(), 0);
         walk(self.me, &self.spared, &self.look(), |pid, _| {
             alive += usize::from(is_alive(pid));
-            ControlFlow::Continue(())
+            Onward::unless(Moment::now().since(begun) > LONGEST_WALK)
         });
         alive
     }
@@ -97,26 +104,25 @@ impl Tree {
         }
     }
 
-    /// Everybody, before anybody is signalled: who is born to a trap's clean-up must not be among them.
+    /// Everybody who was born before now, and before anybody is signalled: who is born to a trap's clean-up must not be among
+    /// them, and a process that forks and exits all the time must not be run after.
     fn snapshot(&self, is_time: impl Fn() -> bool) -> Vec<Member> {
+        let begun = proc::ticks(Moment::now());
         let mut known = HashSet::new();
         let mut members = Vec::new();
         for _ in 0..SNAPSHOT_WALKS {
             let before = members.len();
             walk(self.me, &self.spared, &self.look(), |pid, parent| {
-                if !is_time() {
-                    return ControlFlow::Break(());
-                }
-                // The parent proves that it is still the process that the walk met; one that has changed parents is met
-                // by the next walk.
-                if !known.contains(&pid)
-                    && let Some(stat) = proc::stat(pid)
-                    && (stat.parent == parent || stat.parent == self.me)
-                {
+                if !known.contains(&pid) {
+                    // The parent proves that it still is the process that the walk met; one that has changed parents is met
+                    // by the next walk.
+                    match proc::stat(pid).filter(|stat| stat.parent == parent || stat.parent == self.me) {
+                        Some(stat) if stat.born <= begun => members.push(Member { pid, born: stat.born }),
+                        _ => return Onward::Past,
+                    }
                     known.insert(pid);
-                    members.push(Member { pid, born: stat.born });
                 }
-                ControlFlow::Continue(())
+                Onward::unless(!is_time())
             });
             if members.len() == before {
                 break;
@@ -128,13 +134,10 @@ impl Tree {
     /// One walk that sends SIGKILL to everybody as it is met. True if it met somebody new; then the next walk should follow
     /// at once. With `name_them` each that had not been named is told.
     pub(super) fn sweep(&mut self, now: Moment, name_them: bool, tell: &mut dyn FnMut(Report)) -> bool {
-        self.sweep_in(&self.look(), now, name_them, tell)
-    }
-
-    fn sweep_in(&mut self, children: &Children, now: Moment, name_them: bool, tell: &mut dyn FnMut(Report)) -> bool {
+        let children = self.look();
         let (me, seen) = (self.me, &mut self.seen);
         let mut met_new = false;
-        walk(me, &self.spared, children, |pid, parent| {
+        walk(me, &self.spared, &children, |pid, parent| {
             let seen = seen.entry(pid).or_default();
             if name_them && seen.killed.is_none() {
                 seen.name(pid, tell);
@@ -150,7 +153,7 @@ impl Tree {
                 seen.reported = true;
                 tell(Report::Unkillable { pid, user: proc::user(pid), name: proc::name(pid) });
             }
-            ControlFlow::Continue(())
+            Onward::unless(Moment::now().since(now) > LONGEST_WALK)
         });
         met_new
     }
@@ -207,18 +210,35 @@ impl Seen {
     }
 }
 
-/// Calls `visit` with each descendant of `top` and its parent, parents first, until `visit` says `Break`; children are looked
-/// up after the visit.
-fn walk(top: i32, spared: &[i32], children: &Children, mut visit: impl FnMut(i32, i32) -> ControlFlow<()>) {
+/// Where a walk goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Onward {
+    /// To the children of the process.
+    Below,
+    /// Not to its children.
+    Past,
+    /// Nowhere.
+    Stop,
+}
+
+impl Onward {
+    fn unless(stop: bool) -> Self {
+        if stop { Self::Stop } else { Self::Below }
+    }
+}
+
+/// Calls `visit` with each descendant of `top` and its parent, parents first; children are looked up after the visit.
+fn walk(top: i32, spared: &[i32], children: &Children, mut visit: impl FnMut(i32, i32) -> Onward) {
     let below = |parent: i32| children.of(parent).into_iter().map(move |pid| (pid, parent));
     let mut ahead: Vec<_> = below(top).filter(|(pid, _)| !spared.contains(pid)).collect();
     let mut met = HashSet::new();
     while let Some((pid, parent)) = ahead.pop() {
         if met.insert(pid) {
-            if visit(pid, parent).is_break() {
-                break;
+            match visit(pid, parent) {
+                Onward::Below => ahead.extend(below(pid)),
+                Onward::Past => {}
+                Onward::Stop => break,
             }
-            ahead.extend(below(pid));
         }
     }
 }
@@ -249,6 +269,9 @@ fn send(pid: i32, handle: Option<&OwnedFd>, signal: Signal) -> nix::Result<()> {
 fn is_alive(pid: i32) -> bool {
     proc::stat(pid).is_some_and(|stat| !stat.is_dead)
 }
+
+/// Has the command, which calls this, be where [`Tree`] finds it.
+pub(super) fn join() {}
 
 /// The children that this process has already.
 pub(super) fn children_of_this_process() -> Vec<i32> {

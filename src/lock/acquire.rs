@@ -297,7 +297,10 @@ impl Attempt<'_> {
     }
 
     fn holding(&self, entries: &[Entry], sent: Moment) -> Result<Holding, Error> {
-        let entry = entries.iter().rfind(|entry| entry.key == self.options.key.as_str()).ok_or_else(|| {
+        let (key, session) = (self.options.key.as_str(), Some(&self.session.id));
+        // An answer with another session in it was made for somebody else, and repeated by a proxy or cache.
+        let ours = |entry: &&Entry| entry.key == key && entry.session.as_ref() == session;
+        let entry = entries.iter().rfind(ours).ok_or_else(|| {
             Error::refused(&self.client, &self.options.key, "the lock's own entry was not in the answer")
         })?;
         Ok(Holding {

@@ -1,20 +1,22 @@
-//! Holding on: the session is renewed, and the lock confirmed, for as long as somebody works under it. A confirmation
-//! is a consistent read that shows the key under our session. The reads are blocking queries of a little less than the
-//! confirmation's interval, so that a loss is told the moment it happens; when one is not answered in time, plain ones
-//! go out beside it, on connections of their own, for as long as it takes.
+//! Holding on: the session is renewed, and the lock confirmed and watched, for as long as somebody works under it. A
+//! confirmation is a [challenge] that only a fresh answer can meet; they go out at a steady pace, each on a connection of
+//! its own, whether or not the last one was answered. The watch is a blocking query, which tells a loss the moment it
+//! happens and confirms nothing: its answer may come out of somebody's memory.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
+use super::challenge::{Unproven, Verdict, challenge};
+use super::error::Error;
 use super::holding::Holding;
 use super::notice::{Loss, Notice, Tell, Trouble};
 use super::session::Touch;
 use super::standing::judge;
 use super::stop::Stop;
 use crate::clock::Moment;
-use crate::consul::{Client, Entry, Error as ConsulError, Read, Reply};
+use crate::consul::{Client, Error as ConsulError, Read, Reply};
 
-/// Longest wait for a plain confirmation, and the slack of a blocking one.
+/// Longest wait for a confirmation, and the slack of the watch.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Most confirmations that may be unanswered at a time.
@@ -23,8 +25,15 @@ const IN_FLIGHT: usize = 3;
 /// A command that ends sooner than this has needed no confirmation but the lock's own.
 const FIRST_AFTER: Duration = Duration::from_millis(50);
 
-/// The pause after a failed renewal.
-const RENEW_AGAIN: Duration = Duration::from_secs(1);
+/// How long the watch blocks. Confirmations notice within their own interval what a watch that hangs does not; a query
+/// that is abandoned keeps its place in the agent for as long.
+const WATCH: Duration = Duration::from_secs(5);
+
+/// The pause after a renewal or a watch that failed.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The least pause after a confirmation that failed, whatever was asked for.
+const LEAST_PAUSE: Duration = Duration::from_millis(50);
 
 /// A reply that came sooner than this to a blocking query was not worth blocking for.
 const QUICK: Duration = Duration::from_millis(100);
@@ -44,18 +53,19 @@ impl Keeper {
     pub fn start(holding: &Holding, tell: &Tell) -> std::io::Result<Self> {
         let keeper = Self { stop: Stop::new(), watch: holding.client.separate() };
         let (events, inbox) = channel();
+        let now = Moment::now();
         let confirmer = Confirmer {
             client: keeper.watch.clone(),
             holding: holding.clone(),
             tell: tell.clone(),
             stop: keeper.stop.clone(),
             events: events.clone(),
+            confirm_at: now + FIRST_AFTER,
             in_flight: 0,
-            watching: false,
-            index: holding.fence,
-            last_sent: holding.lease.confirmed(),
-            quick: 0,
             failures: 0,
+            watch_at: Some(now + FIRST_AFTER),
+            index: holding.fence,
+            quick: 0,
         };
         std::thread::Builder::new().name("confirm".into()).spawn(move || confirmer.run(&inbox))?;
         if holding.session.interval().is_some() {
@@ -80,8 +90,10 @@ impl Drop for Keeper {
 
 /// What the confirmer is woken by.
 enum Event {
-    /// A confirmation came back.
-    Answer { sent: Moment, watch: bool, result: Result<Reply, ConsulError> },
+    /// A challenge came back.
+    Answered { sent: Moment, result: Result<Verdict, Unproven> },
+    /// A read of the key came back, the watch's or one that was to show how the lock was lost.
+    Seen { sent: Moment, watch: bool, result: Result<Reply, ConsulError> },
     /// The session is said to be gone: look at once.
     Look,
 }
@@ -92,113 +104,159 @@ struct Confirmer {
     tell: Tell,
     stop: Stop,
     events: Sender<Event>,
+    confirm_at: Moment,
     in_flight: usize,
-    /// A blocking query is among those in flight.
-    watching: bool,
-    /// The index that a blocking query waits for a change from.
-    index: u64,
-    last_sent: Moment,
-    quick: u32,
     failures: u32,
+    /// When to watch again; nothing while a watch is out.
+    watch_at: Option<Moment>,
+    /// The index that the watch waits for a change from.
+    index: u64,
+    quick: u32,
 }
 
 impl Confirmer {
     fn run(mut self, inbox: &Receiver<Event>) {
-        let interval = self.holding.lease.terms().interval();
-        let mut due = Moment::now() + FIRST_AFTER;
         loop {
-            match inbox.recv_timeout(due.since(Moment::now())) {
-                Ok(Event::Look) => self.send(false),
-                Ok(Event::Answer { sent, watch, result }) => {
-                    self.in_flight -= 1;
-                    self.watching &= !watch;
-                    match self.take(sent, result) {
-                        Some(pause) => due = Moment::now() + pause,
-                        None => return,
-                    }
-                    continue;
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    let watch = !self.watching && self.failures == 0;
-                    self.send(watch);
-                }
-                Err(RecvTimeoutError::Disconnected) => return,
+            let now = Moment::now();
+            if self.confirm_at <= now {
+                self.confirm(now);
             }
+            if self.watch_at.is_some_and(|moment| moment <= now) {
+                self.watch(now);
+            }
+            let wake_at = self.watch_at.map_or(self.confirm_at, |moment| moment.min(self.confirm_at));
+            let event = match inbox.recv_timeout(wake_at.since(Moment::now())) {
+                Ok(event) => Some(event),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
             if self.stop.is_thrown() {
                 return;
             }
-            due = self.last_sent + interval;
+            if let Some(loss) = event.and_then(|event| self.take(event)) {
+                return (self.tell)(Notice::Lost(loss));
+            }
         }
     }
 
-    /// Asks once more, blocking until the key changes if `watch`.
-    fn send(&mut self, watch: bool) {
-        self.last_sent = Moment::now();
+    fn interval(&self) -> Duration {
+        self.holding.lease.terms().interval()
+    }
+
+    /// Asks whether the lock is ours.
+    fn confirm(&mut self, sent: Moment) {
+        self.confirm_at = sent + self.interval();
         if self.in_flight >= IN_FLIGHT {
             return;
         }
-        let interval = self.holding.lease.terms().interval();
-        let (read, timeout) = if watch && self.index > 0 {
-            // Nine tenths, so that even with the sixteenth that Consul adds the answer is there when the next is due.
-            let wait = interval.mul_f64(0.9);
-            (Read::Blocking { index: self.index, wait }, interval + TIMEOUT)
-        } else {
-            (Read::Consistent, TIMEOUT)
-        };
-        let (client, key, events) = (self.client.clone(), self.holding.key.clone(), self.events.clone());
-        let sent = self.last_sent;
-        let ask = move || {
+        let (client, holding) = (self.client.clone(), self.holding.clone());
+        let asked = self.ask("confirm", move || {
+            let result = challenge(&client, &holding.key, &holding.session.id, TIMEOUT);
+            Event::Answered { sent, result }
+        });
+        self.in_flight += usize::from(asked);
+    }
+
+    /// Asks to be told when the key changes.
+    fn watch(&mut self, sent: Moment) {
+        // Consul adds up to a sixteenth to a wait.
+        let (read, timeout) = (Read::Blocking { index: self.index, wait: WATCH }, WATCH + WATCH / 16 + TIMEOUT);
+        let asked = self.read(sent, read, timeout, true);
+        self.watch_at = if asked { None } else { Some(sent + AGAIN) };
+    }
+
+    fn read(&self, sent: Moment, read: Read, timeout: Duration, watch: bool) -> bool {
+        let (client, key) = (self.client.clone(), self.holding.key.clone());
+        self.ask(if watch { "watch" } else { "look" }, move || {
             let result = client.get(key.as_str(), read, timeout);
+            Event::Seen { sent, watch, result }
+        })
+    }
+
+    /// Asks in a thread of its own; false if there is none to be had.
+    fn ask(&self, name: &str, question: impl FnOnce() -> Event + Send + 'static) -> bool {
+        let events = self.events.clone();
+        let ask = move || {
             // Nobody listens any more once the lock is let go.
-            let _ = events.send(Event::Answer { sent, watch, result });
+            let _ = events.send(question());
         };
-        match std::thread::Builder::new().name("ask".into()).spawn(ask) {
-            Ok(_) => {
-                self.in_flight += 1;
-                self.watching |= watch;
+        match std::thread::Builder::new().name(name.into()).spawn(ask) {
+            Ok(_) => true,
+            Err(error) => {
+                (self.tell)(Notice::Unconfirmed(Trouble(format!("cannot start a thread: {error}"))));
+                false
             }
-            Err(error) => (self.tell)(Notice::Unconfirmed(Trouble(format!("cannot start a thread: {error}")))),
         }
     }
 
-    /// Takes an answer; the pause until the next request, or nothing when there is nothing left to keep.
-    fn take(&mut self, sent: Moment, result: Result<Reply, ConsulError>) -> Option<Duration> {
-        if self.stop.is_thrown() {
+    /// Takes an event; the loss, if it shows one.
+    fn take(&mut self, event: Event) -> Option<Loss> {
+        match event {
+            Event::Answered { sent, result } => {
+                self.in_flight -= 1;
+                match result {
+                    Ok(Verdict::Ours) => {
+                        self.failures = 0;
+                        (self.tell)(Notice::Confirmed(sent));
+                        None
+                    }
+                    Ok(Verdict::NotOurs) => self.look(),
+                    Err(why) => self.failed(why),
+                }
+            }
+            Event::Seen { sent, watch, result } => {
+                if watch {
+                    self.watch_at = Some(Moment::now() + self.pause(sent, result.as_ref().ok()));
+                }
+                result.ok().and_then(|reply| self.find_loss(&reply))
+            }
+            Event::Look => self.look(),
+        }
+    }
+
+    /// Reads the key, to see how the lock was lost. The next confirmation looks again if this goes wrong.
+    fn look(&self) -> Option<Loss> {
+        self.read(Moment::now(), Read::Consistent, TIMEOUT, false);
+        None
+    }
+
+    fn failed(&mut self, why: Unproven) -> Option<Loss> {
+        let holding = &self.holding;
+        let trouble = match why {
+            Unproven::Failed(error) => Trouble::from(&error),
+            Unproven::Refused(what) => Trouble(Error::denied_key(&self.client, &holding.key, &what).to_string()),
+            Unproven::Replayed => Trouble(format!(
+                "{:#} answers with something else than it was asked; does a proxy or cache in between repeat old answers?",
+                self.client.address()
+            )),
+        };
+        self.failures += 1;
+        (self.tell)(Notice::Unconfirmed(trouble));
+        if let Some(retries) = holding.monitor_retries.filter(|retries| self.failures > *retries) {
+            return Some(Loss::RetriesSpent(retries));
+        }
+        let pause = holding.monitor_retry_time.max(LEAST_PAUSE);
+        self.confirm_at = self.confirm_at.min(Moment::now() + pause);
+        None
+    }
+
+    /// A loss is a loss however old the answer, unless that is older than the lock itself.
+    fn find_loss(&self, reply: &Reply) -> Option<Loss> {
+        if reply.index < self.holding.fence {
             return None;
         }
-        let interval = self.holding.lease.terms().interval();
-        let reply = match result {
-            Ok(reply) => reply,
-            Err(error) => {
-                self.index = 0;
-                self.failures += 1;
-                (self.tell)(Notice::Unconfirmed(Trouble::from(&error)));
-                return match self.holding.monitor_retries.filter(|retries| self.failures > *retries) {
-                    Some(retries) => self.lose(Loss::RetriesSpent(retries)),
-                    None => Some(interval.min(self.holding.monitor_retry_time)),
-                };
-            }
-        };
-        self.failures = 0;
-        if let Some(loss) = judge(reply.entry.as_ref(), &self.holding.session.id, self.holding.session.behavior) {
-            return self.lose(loss);
-        }
-        (self.tell)(Notice::Confirmed(sent));
-        Some(self.next_pause(sent, &reply, interval))
+        judge(reply.entry.as_ref(), &self.holding.session.id, self.holding.session.behavior)
     }
 
-    /// At once, as a rule: the next blocking query takes its time. One that does not block is not repeated in a hurry.
-    fn next_pause(&mut self, sent: Moment, reply: &Reply, interval: Duration) -> Duration {
-        let changed = reply.entry.as_ref().is_some_and(|entry: &Entry| entry.modify_index > self.index);
+    /// Until the next watch: none, as a rule, since it takes its time. One that does not block is not repeated in a
+    /// hurry.
+    fn pause(&mut self, sent: Moment, reply: Option<&Reply>) -> Duration {
+        let Some(reply) = reply else { return AGAIN };
+        // An index that goes back is started again without.
         self.index = if reply.index < self.index { 0 } else { reply.index };
-        let in_a_hurry = Moment::now().since(sent) < QUICK && !changed;
-        self.quick = if in_a_hurry { self.quick + 1 } else { 0 };
-        if self.watching || self.quick > 2 { interval.min(Duration::from_secs(1)) } else { Duration::ZERO }
-    }
-
-    fn lose(&self, loss: Loss) -> Option<Duration> {
-        (self.tell)(Notice::Lost(loss));
-        None
+        let is_quick = Moment::now().since(sent) < QUICK;
+        self.quick = if is_quick { self.quick + 1 } else { 0 };
+        if self.quick > 2 { AGAIN } else { Duration::ZERO }
     }
 }
 
@@ -224,7 +282,7 @@ impl Renewer {
                 // A deposed leader answers renewals from old state, so that this proves nothing; a consistent read does.
                 Touch::Gone => {
                     let _ = self.events.send(Event::Look);
-                    RENEW_AGAIN
+                    AGAIN
                 }
                 Touch::Unknown(error) => {
                     failures += 1;
@@ -232,7 +290,7 @@ impl Renewer {
                     if failures == 2 {
                         (self.tell)(Notice::RenewalFailing(Trouble::from(&error)));
                     }
-                    RENEW_AGAIN
+                    AGAIN
                 }
             };
         }

@@ -23,14 +23,19 @@ pub struct Terms {
 /// Settings that leave no room for the promise, with the sum that shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
-    "these settings cannot keep the promise: lock delay {delay:?} - margin {margin:?} - grace {grace:?} leaves {}, at least 1s is \
+    "these settings cannot keep the promise: lock delay {delay:?} - margin {margin:?} - grace {} leaves {}, at least 1s is \
      needed to notice anything: choose a longer lock delay (60s at most) or a shorter grace",
-    left(*.delay, *.margin + *.grace)
+    shown(*.grace), left(*.delay, *.margin + *.grace)
 )]
 pub struct TooTight {
     delay: Duration,
     margin: Duration,
     grace: Duration,
+}
+
+/// Rust writes no time at all as `0ns`, which is not how anybody types `-k 0`.
+fn shown(grace: Duration) -> String {
+    if grace.is_zero() { "0s".to_owned() } else { format!("{grace:?}") }
 }
 
 fn left(delay: Duration, spent: Duration) -> String {

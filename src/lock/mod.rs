@@ -5,6 +5,7 @@
 //! a [`Keeper`] holds on to it, a [`Lease`] says until when it is surely ours, and a [`Holding`] gives it back.
 
 mod acquire;
+mod challenge;
 mod delay;
 mod error;
 mod holding;

@@ -24,6 +24,9 @@ const UNKILLABLE_SLACK: Duration = Duration::from_secs(1);
 /// A signal that repeats one counts as meant only after this long: a shell and a terminal often send the same twice.
 const MEANT_AGAIN: Duration = Duration::from_secs(1);
 
+/// Signals that come closer together than this are one to a clean-up: timeout(1) sends two, to its child and to its group.
+const ECHO: Duration = Duration::from_millis(100);
+
 /// A run, from the first word to Consul to the last.
 #[derive(Debug)]
 pub(crate) struct Run {
@@ -38,6 +41,8 @@ pub(crate) struct Run {
     interrupts: [u32; 2],
     /// When an INT or TERM came last.
     last_signal: Option<Moment>,
+    /// When a signal came last that was no echo of one before.
+    last_heard: Option<Moment>,
 }
 
 /// Waiting for a lock on this machine. The thread that waits in flock(2) cannot be called back; it ends with us.
@@ -67,7 +72,7 @@ enum Phase {
     /// The command runs, or what it left behind.
     Running { ended: Option<Outcome>, unkillable: bool },
     /// The lock is lost, and the tree is being killed.
-    Ending { loss: Loss, noticed: Moment, unkillable: bool },
+    Ending { loss: Loss, noticed: Moment, kill_at: Moment, unkillable: bool },
     /// The guard has failed; the keeper kills what is left.
     TakingOver { outcome: Outcome, noticed: Moment },
     /// The tree is dead; the lock is being given back.
@@ -88,6 +93,7 @@ impl Run {
             trouble: None,
             interrupts: [0; 2],
             last_signal: None,
+            last_heard: None,
         }
     }
 
@@ -95,14 +101,15 @@ impl Run {
     pub(crate) fn wake_at(&self) -> Option<Moment> {
         let lease = self.lease.as_ref();
         match &self.phase {
-            Phase::Waiting => self.here.as_ref().and_then(|here| here.give_up_at),
+            // Who holds it is known a moment later than that it is held; nothing is given up before.
+            Phase::Waiting => {
+                self.here.as_ref().filter(|here| here.conflict.is_some()).and_then(|here| here.give_up_at)
+            }
             Phase::TakingOver { .. } | Phase::Finished => None,
             Phase::GivingUp { until, .. } => Some(*until),
             Phase::Confirming | Phase::Spawning | Phase::Running { .. } => lease.map(Lease::term_at),
-            Phase::Ending { unkillable, .. } => {
-                let slack = if *unkillable { UNKILLABLE_SLACK } else { GUARD_SLACK };
-                lease.map(|lease| lease.deadline() + slack)
-            }
+            Phase::Ending { unkillable: true, .. } => lease.map(|lease| lease.deadline() + UNKILLABLE_SLACK),
+            Phase::Ending { kill_at, .. } => Some(*kill_at + GUARD_SLACK),
             Phase::Releasing { until, .. } => *until,
         }
     }
@@ -197,17 +204,20 @@ impl Run {
     }
 
     fn confirmed(&mut self, sent: Moment, now: Moment) -> Vec<Action> {
+        // What has begun to end is not called back: the command has its signal.
+        if !matches!(self.phase, Phase::Confirming | Phase::Spawning | Phase::Running { .. }) {
+            return Vec::new();
+        }
         let Some(lease) = &mut self.lease else { return Vec::new() };
         let before = lease.confirmed();
         lease.confirm(sent);
         let deadline = lease.deadline();
         let after_trouble = self.trouble.take().map(|_| sent.since(before));
         let mut actions = vec![Action::Tell(Note::Confirmed { after_trouble })];
-        match self.phase {
-            Phase::Confirming => actions.extend(self.start_if_safe(now)),
-            Phase::Spawning | Phase::Running { .. } => actions.push(Action::Extend(deadline)),
-            // What has begun to end is not called back: the command has its signal.
-            _ => {}
+        if matches!(self.phase, Phase::Confirming) {
+            actions.extend(self.start_if_safe(now));
+        } else {
+            actions.push(Action::Extend(deadline));
         }
         actions
     }
@@ -231,9 +241,10 @@ impl Run {
             }
             Phase::Spawning | Phase::Running { .. } => {
                 let grace = lease.terms().grace();
-                let kill_at = if loss.is_past_the_delay() { now } else { lease.deadline().min(now + grace) };
+                let kill_at = if loss.is_past_the_delay() { now } else { lease.deadline().min(now + grace).max(now) };
                 let tell = Note::Lost { loss: loss.clone(), grace: kill_at.since(now) };
-                self.phase = Phase::Ending { loss, noticed: now, unkillable: false };
+                let unkillable = matches!(self.phase, Phase::Running { unkillable: true, .. });
+                self.phase = Phase::Ending { loss, noticed: now, kill_at, unkillable };
                 let act = if kill_at <= now { Action::Kill } else { Action::End(Some(kill_at)) };
                 vec![act, Action::Tell(tell)]
             }
@@ -249,13 +260,19 @@ impl Run {
                 }
                 vec![Action::Tell(Note::Started(pid))]
             }
-            Report::NotStarted { errno } => self.release(Outcome::NotStarted(errno), now, false, Vec::new()),
+            Report::NotStarted { errno } => {
+                // The child that could not become the command is still to be reaped; the guard says when it is.
+                if matches!(self.phase, Phase::Spawning) {
+                    self.phase = Phase::Running { ended: Some(Outcome::NotStarted(errno)), unkillable: false };
+                }
+                Vec::new()
+            }
             Report::Exited { status, left } => self.exited(status, left),
             Report::Ending { cause: Cause::Deadline } => self.lost(Loss::Unconfirmed, now),
             Report::Ending { .. } => Vec::new(),
             Report::Left { pid, name } => vec![Action::Tell(Note::KilledLeftBehind { pid, name })],
             Report::Unkillable { pid, user, name } => self.unkillable(Note::Unkillable { pid, user, name }),
-            Report::Gone { .. } => self.gone(now),
+            Report::Gone { at } => self.gone(at, now),
         }
     }
 
@@ -292,15 +309,15 @@ impl Run {
         }
     }
 
-    /// The tree is dead, and there is proof.
-    fn gone(&mut self, now: Moment) -> Vec<Action> {
+    /// The tree is dead, and was so at `at`; a keeper that was stopped hears it late.
+    fn gone(&mut self, at: Moment, now: Moment) -> Vec<Action> {
         match std::mem::replace(&mut self.phase, Phase::Finished) {
             Phase::Running { ended: Some(outcome), .. } => self.release(outcome, now, false, Vec::new()),
             Phase::Running { ended: None, .. } | Phase::Spawning => {
                 self.release(Outcome::GuardDied, now, false, Vec::new())
             }
             Phase::Ending { loss, noticed, .. } => {
-                let dead = self.dead(noticed, now);
+                let dead = self.dead(&loss, noticed, at);
                 self.release(Outcome::Lost(loss), now, true, vec![dead])
             }
             other => {
@@ -310,9 +327,11 @@ impl Run {
         }
     }
 
-    fn dead(&self, noticed: Moment, now: Moment) -> Action {
-        let left = self.lease.map(|lease| lease.safe_until().since(now)).filter(|left| !left.is_zero());
-        Action::Tell(Note::Dead { after: now.since(noticed), left })
+    fn dead(&self, loss: &Loss, noticed: Moment, at: Moment) -> Action {
+        // Nothing is left of a delay that somebody is past.
+        let lease = self.lease.filter(|_| !loss.is_past_the_delay());
+        let left = lease.map(|lease| lease.safe_until().since(at)).filter(|left| !left.is_zero());
+        Action::Tell(Note::Dead { after: at.since(noticed), left })
     }
 
     fn guard_silent(&mut self, now: Moment) -> Vec<Action> {
@@ -332,8 +351,11 @@ impl Run {
     fn taken_over(&mut self, all_dead: bool, now: Moment) -> Vec<Action> {
         match std::mem::replace(&mut self.phase, Phase::Finished) {
             Phase::TakingOver { outcome, noticed } => {
-                let lost = matches!(outcome, Outcome::Lost(_));
-                let first = if lost { vec![self.dead(noticed, now)] } else { Vec::new() };
+                let first = match &outcome {
+                    Outcome::Lost(loss) => vec![self.dead(loss, noticed, now)],
+                    _ => Vec::new(),
+                };
+                let lost = !first.is_empty();
                 if !all_dead {
                     return vec![Action::Finish(outcome)];
                 }
@@ -348,7 +370,11 @@ impl Run {
 
     /// Gives the lock back: quickly after a signal, else for as long as is allowed.
     fn release(&mut self, outcome: Outcome, now: Moment, was_lost: bool, first: Vec<Action>) -> Vec<Action> {
-        let hurried = matches!(&outcome, Outcome::Killed(signal) | Outcome::Interrupted(signal) if ends_us(*signal));
+        let hurried = match &outcome {
+            Outcome::Killed(signal) => ends_us(*signal),
+            Outcome::Interrupted(_) => true,
+            _ => false,
+        };
         self.phase = Phase::Releasing { outcome, until: hurried.then(|| now + CLEAN_UP), was_lost };
         first.into_iter().chain([Action::Release]).collect()
     }
@@ -375,53 +401,76 @@ impl Run {
     }
 
     fn interrupted(&mut self, now: Moment) -> Vec<Action> {
-        self.interrupts[1] += 1;
+        let another = self.is_another(Signal::SIGINT, 1, now);
         match self.phase {
             Phase::Waiting => self.end_waiting(Signal::SIGINT, now),
-            Phase::GivingUp { .. } if self.interrupts[1] > 1 => self.cut_short(),
+            _ if another && self.cleans_up_after_a_signal() => self.cut_short(),
             _ => Vec::new(),
         }
     }
 
     fn signalled(&mut self, signal: Signal, origin: Origin, now: Moment) -> Vec<Action> {
-        if signal == Signal::SIGINT {
-            self.interrupts[0] += 1;
+        let another = self.is_another(signal, 0, now);
+        // A clean-up that signals its whole process group reaches us, too, and means its own children.
+        if origin == Origin::Tree {
+            return Vec::new();
         }
         let meant = self.is_meant_again(signal, now);
-        match &self.phase {
+        if another && ends_us(signal) && self.cleans_up_after_a_signal() {
+            return self.cut_short();
+        }
+        match &mut self.phase {
             Phase::Waiting if signal != Signal::SIGWINCH => self.end_waiting(signal, now),
-            // One interrupt comes by two handlers; the second by either ends the clean-up.
-            Phase::GivingUp { .. } if signal == Signal::SIGINT && self.interrupts[0] < 2 => Vec::new(),
-            Phase::GivingUp { .. } if ends_us(signal) => self.cut_short(),
             Phase::Confirming if signal != Signal::SIGWINCH => {
                 self.release(Outcome::Interrupted(signal), now, false, Vec::new())
             }
+            // What the terminal sent at this moment may have come before the command was born.
+            Phase::Spawning => forward(signal),
+            Phase::Running { ended: None, .. } if origin == Origin::Outside => forward(signal),
             Phase::Running { ended: Some(outcome), unkillable: true } if ends_us(signal) => {
                 let outcome = outcome.clone();
                 self.phase = Phase::Finished;
                 vec![Action::Finish(outcome)]
             }
-            Phase::Running { ended: Some(_), .. } | Phase::Ending { .. } if meant => {
-                vec![Action::Kill, Action::Tell(Note::Hurried(signal))]
+            Phase::Running { ended: Some(_), .. } if meant => kill(signal),
+            // The command cannot take it any more, and what it left behind would never get it.
+            Phase::Running { ended: Some(_), .. } if origin == Origin::Outside && ends_us(signal) => {
+                vec![Action::End(None), Action::Tell(Note::Hurried(signal))]
             }
-            Phase::Spawning | Phase::Running { ended: None, .. } if origin == Origin::Outside => {
-                vec![Action::Forward(signal), Action::Tell(Note::Forwarded(signal))]
+            Phase::Ending { kill_at, .. } if meant => {
+                *kill_at = now.min(*kill_at);
+                kill(signal)
             }
-            Phase::Releasing { .. } if ends_us(signal) => {
+            Phase::Releasing { until, .. } if ends_us(signal) => {
                 let soon = if meant { now } else { now + CLEAN_UP };
-                if let Phase::Releasing { until, .. } = &mut self.phase {
-                    *until = Some(until.map_or(soon, |until| until.min(soon)));
-                }
+                *until = Some(until.map_or(soon, |until| until.min(soon)));
                 Vec::new()
             }
             _ => Vec::new(),
         }
     }
 
+    /// Whether this is one signal more, and not one heard before: an interrupt comes by both handlers.
+    fn is_another(&mut self, signal: Signal, handler: usize, now: Moment) -> bool {
+        if signal == Signal::SIGINT {
+            let heard = self.interrupts[0].max(self.interrupts[1]);
+            self.interrupts[handler] += 1;
+            if self.interrupts[handler] <= heard {
+                return false;
+            }
+        }
+        self.last_heard.replace(now).is_none_or(|last| now.since(last) >= ECHO)
+    }
+
     /// Whether an INT or TERM repeats one that came before.
     fn is_meant_again(&mut self, signal: Signal, now: Moment) -> bool {
         matches!(signal, Signal::SIGINT | Signal::SIGTERM)
             && self.last_signal.replace(now).is_some_and(|last| now.since(last) >= MEANT_AGAIN)
+    }
+
+    fn cleans_up_after_a_signal(&self) -> bool {
+        let (Phase::GivingUp { outcome, .. } | Phase::Releasing { outcome, .. }) = &self.phase else { return false };
+        matches!(outcome, Outcome::Interrupted(_))
     }
 
     fn end_waiting(&mut self, signal: Signal, now: Moment) -> Vec<Action> {
@@ -472,6 +521,14 @@ impl Run {
     }
 }
 
+fn forward(signal: Signal) -> Vec<Action> {
+    vec![Action::Forward(signal), Action::Tell(Note::Forwarded(signal))]
+}
+
+fn kill(signal: Signal) -> Vec<Action> {
+    vec![Action::Kill, Action::Tell(Note::Hurried(signal))]
+}
+
 fn held_by_ancestor(session: &str) -> Refused {
     let message = format!(
         "the run that started this one holds the same lock (session {session}): it waits for us, and we would wait for it \
@@ -484,3 +541,6 @@ fn held_by_ancestor(session: &str) -> Refused {
 pub(crate) fn ends_us(signal: Signal) -> bool {
     matches!(signal, Signal::SIGINT | Signal::SIGQUIT | Signal::SIGTERM | Signal::SIGHUP | Signal::SIGPIPE)
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,7 +43,7 @@ fn main() {
     let begun = Instant::now();
     let mut failed = Vec::new();
     for (name, test) in &tests {
-        let passed = catch_unwind(|| test()).is_ok();
+        let passed = catch_unwind(test).is_ok();
         println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
         if !passed {
             failed.push(name);

@@ -253,7 +253,7 @@ fn background_leave() {
 
 fn background_loss() {
     for policy in ["kill", "wait"] {
-        let script = sh("(trap '' TERM; exec sleep 600) & exit 0");
+        let script = sh("trap '' TERM; sleep 600 & exit 0");
         let mut scene = cast(&script).background(policy).grace(millis(400)).start(Some(Moment::now() + millis(900)));
         exited(&mut scene);
         let asked = Moment::now();
@@ -264,7 +264,7 @@ fn background_loss() {
         scene.end();
     }
     let deadline = Moment::now() + millis(900);
-    let mut scene = cast(&sh("(trap '' TERM; exec sleep 600) & exit 0")).background("wait").start(Some(deadline));
+    let mut scene = cast(&sh("trap '' TERM; sleep 600 & exit 0")).background("wait").start(Some(deadline));
     let gone = scene.hear_gone();
     assert!(gone >= deadline && gone < deadline + millis(400));
     scene.end();

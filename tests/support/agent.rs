@@ -15,13 +15,15 @@ use serde_json::json;
 use super::tls::{Certificates, Tls};
 use super::ward::Ward;
 use super::{eventually, process_state};
-pub use api::LOCK_FLAGS;
 pub(super) use setup::Ports;
 use setup::configuration;
 pub use setup::{consul_binary, free_port};
 
 /// How long anything of an agent's may take before the test gives up; generous, for slow machines.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// `LockFlagValue` of Consul's Go client, which marks a key as a lock.
+pub const LOCK_FLAGS: u64 = 0x2ddc_cbc0_58a5_0c18;
 
 /// What an agent is to be. The default is a plain `consul agent -dev`.
 #[derive(Clone, Debug, Default)]

@@ -50,11 +50,20 @@ impl Running {
 
     /// As [`Running::start`], with a standard input.
     pub fn start_with_stdin(command: &mut Command, stdin: impl Into<Stdio>) -> Self {
+        Self::spawn(command.stdin(stdin).stderr(Stdio::piped()))
+    }
+
+    /// As [`Running::start`], with a standard error that is not collected.
+    pub fn start_with_stderr(command: &mut Command, stderr: impl Into<Stdio>) -> Self {
+        Self::spawn(command.stdin(Stdio::null()).stderr(stderr))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
         let mark = marker();
-        command.env(MARK, &mark).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.env(MARK, &mark).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         let stdout = Capture::of(child.stdout.take().expect("stdout is a pipe"));
-        let stderr = Capture::of(child.stderr.take().expect("stderr is a pipe"));
+        let stderr = child.stderr.take().map_or_else(|| Capture::of(std::io::empty()), Capture::of);
         Self { child, mark, stdout, stderr }
     }
 

@@ -106,7 +106,7 @@ fn word(note: &Note) -> (Level, &'static str, Value) {
         Note::HoldingOn => (Always, "holding_on", json!({})),
         Note::TakingOver => (Always, "taking_over", json!({})),
         Note::Released => (Normal, "released", json!({})),
-        Note::GoneBeforeRelease => (Normal, "gone_before_release", json!({})),
+        Note::GoneBeforeRelease => (Always, "gone_before_release", json!({})),
         Note::ReleaseUnanswered(why) => (Normal, "release_unanswered", json!({ "reason": why })),
     }
 }

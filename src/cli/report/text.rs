@@ -117,14 +117,13 @@ impl Text {
                     Some(left) => format!("{} before anybody else could hold the lock", duration::show(*left)),
                     None => "somebody else may have held the lock before".to_owned(),
                 };
-                (
-                    Always,
-                    Bad,
-                    format!(
-                        "the command and all that it started was dead {} after that, {left}",
-                        duration::show(*after)
-                    ),
-                )
+                // A keeper that was stopped hears of the loss after the end.
+                let when = if after.is_zero() {
+                    "already".to_owned()
+                } else {
+                    format!("{} after that", duration::show(*after))
+                };
+                (Always, Bad, format!("the command and all that it started was dead {when}, {left}"))
             }
             Note::Forwarded(signal) => (Verbose, Plain, format!("passed {} on to the command", name(*signal))),
             Note::Hurried(signal) => (Verbose, Plain, format!("{} came", name(*signal))),
@@ -156,7 +155,7 @@ impl Text {
             }
             Note::Released => (Verbose, Plain, format!("released {key}")),
             Note::GoneBeforeRelease => (
-                Normal,
+                Always,
                 Warning,
                 format!("{key} was not ours any more when it was released: it was lost shortly before the end"),
             ),

@@ -7,13 +7,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::http::{self, Reply};
-use super::{Agent, PATIENCE};
+use super::{Agent, LOCK_FLAGS, PATIENCE};
 
 /// Consul ignores this parameter; it keeps the tests' own requests out of [`Agent::requests`].
 const OWN_REQUEST: &str = "by=test-support";
-
-/// `LockFlagValue` of Consul's Go client.
-pub const LOCK_FLAGS: u64 = 0x2ddc_cbc0_58a5_0c18;
 
 impl Agent {
     /// A new token with these rules and nothing else, as in `key_prefix "jobs/" { policy = "write" }`.
