@@ -217,7 +217,7 @@ class Nemesis:
         if self.random.random() < 0.75:
             with open(self.long, "w", encoding="ascii"):
                 pass
-            self.await_holders(5)
+        self.await_holders(5)
         killed = [worker.beating() for worker in self.holders()] if kind.deadly else []
         holders = {worker.tool.name: worker.host for worker in self.holders()}
         begun = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
