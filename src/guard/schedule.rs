@@ -136,7 +136,7 @@ impl Schedule {
                 self.end(Cause::Background, now + self.grace, now)
             }
             (Phase::Ending { kill_at }, _) => {
-                if self.capped(kill_at) <= now {
+                if kill_at <= now {
                     self.phase = Phase::Killing { since: now };
                 }
                 Orders::default()
@@ -147,6 +147,8 @@ impl Schedule {
 
     /// The end begins, or comes nearer.
     fn end(&mut self, cause: Cause, kill_at: Moment, now: Moment) -> Orders {
+        // By the deadline as it is now: what has begun to end is not given more time.
+        let kill_at = self.deadline.map_or(kill_at, |deadline| deadline.min(kill_at));
         let (kill_at, first) = match self.phase {
             Phase::Running | Phase::Lingering { .. } => (kill_at, true),
             Phase::Ending { kill_at: already } => (kill_at.min(already), false),
@@ -155,7 +157,7 @@ impl Schedule {
         if first {
             self.lingered = matches!(self.phase, Phase::Lingering { .. });
         }
-        let at_once = self.capped(kill_at) <= now || self.grace.is_zero();
+        let at_once = kill_at <= now || self.grace.is_zero();
         self.phase = if at_once { Phase::Killing { since: now } } else { Phase::Ending { kill_at } };
         Orders { announce: first.then_some(cause), first_signal: first && !at_once }
     }
@@ -165,17 +167,13 @@ impl Schedule {
         Orders::default()
     }
 
-    fn capped(&self, kill_at: Moment) -> Moment {
-        self.deadline.map_or(kill_at, |deadline| deadline.min(kill_at))
-    }
-
     /// The next moment at which time alone changes something.
     pub(super) fn wake(&self) -> Option<Moment> {
         let point_of_no_return = self.deadline.map(|deadline| deadline - self.grace);
         match self.phase {
             Phase::Running => point_of_no_return,
             Phase::Lingering { until } => [until, point_of_no_return].into_iter().flatten().min(),
-            Phase::Ending { kill_at } => Some(self.capped(kill_at)),
+            Phase::Ending { kill_at } => Some(kill_at),
             Phase::Waiting | Phase::Killing { .. } | Phase::Over => None,
         }
     }
@@ -246,6 +244,15 @@ mod tests {
         let orders = schedule.on(Event::Tick, at(31));
         assert_eq!(orders, Orders { announce: Some(Cause::Deadline), first_signal: false });
         assert_eq!(schedule.killing_since(), Some(at(31)));
+    }
+
+    #[test]
+    fn an_end_that_has_begun_is_given_no_more_time() {
+        let mut schedule = started(1, Background::Kill, Some(107));
+        assert_eq!(schedule.on(Event::EndAsked(Some(at(108))), at(0)), signals(Cause::Asked));
+        assert_eq!(schedule.wake(), Some(at(107)));
+        schedule.on(Event::Extended(at(108)), at(1));
+        assert_eq!(schedule.wake(), Some(at(107)));
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub enum Notice {
     /// The key is free but nobody may have it yet: the last holder may still be at work. The time is how long that goes
     /// on, where it is known.
     Delayed(Option<Duration>),
+    /// The token may not use the line of those who wait, so that we compete with everybody at every release.
+    Unqueued(Trouble),
     /// Consul gave no usable answer and is asked again.
     Retrying(Trouble),
     /// Our session ended while we waited; we go on under this new one.

@@ -17,6 +17,8 @@ pub(crate) enum Note {
     WaitingHere(Option<Record>),
     /// Nobody has the lock but nobody may have it yet.
     Delayed(Option<Duration>),
+    /// There is no line to wait in, for this reason.
+    Unqueued(String),
     /// Consul is asked again, for this reason.
     Retrying(String),
     /// The session died while waiting.

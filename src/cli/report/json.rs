@@ -69,6 +69,7 @@ fn word(note: &Note) -> (Level, &'static str, Value) {
             (Normal, "waiting", json!({ "holder": { "record": record.as_ref().map(fields_of) } }))
         }
         Note::Delayed(left) => (Normal, "delayed", json!({ "left": left.map(seconds) })),
+        Note::Unqueued(why) => (Normal, "unqueued", json!({ "reason": why })),
         Note::Retrying(why) => (Normal, "retrying", json!({ "reason": why })),
         Note::SessionReplaced(id) => (Normal, "session_replaced", json!({ "new_session": id })),
         Note::Acquired { after, .. } => (Normal, "acquired", json!({ "after": seconds(*after) })),

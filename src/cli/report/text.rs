@@ -68,6 +68,16 @@ impl Text {
                 let why = "its last holder lost it and may still be at work";
                 (Normal, Plain, format!("waiting for {key} until its lock delay is over{left}: {why}"))
             }
+            Note::Unqueued(why) => {
+                let mend = format!("key_prefix \"{key}/\" {{ policy = \"write\" }}");
+                (
+                    Normal,
+                    Warning,
+                    format!(
+                        "no place in the line for {key} ({why}), so that anybody may come first: the token needs {mend}"
+                    ),
+                )
+            }
             Note::Retrying(why) => {
                 let level = if std::mem::replace(&mut self.told_retrying, true) { Debug } else { Normal };
                 (level, Warning, format!("{why}; trying again"))

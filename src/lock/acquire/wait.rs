@@ -1,0 +1,194 @@
+//! Waiting for the key: in line, behind whoever came before, and as the first of the line on the key itself.
+
+use std::time::Duration;
+
+use super::{Attempt, ReadResult, Seen, TIMEOUT, read};
+use crate::clock::Moment;
+use crate::consul::{Entry, Error as ConsulError, Read};
+use crate::lock::error::Error;
+use crate::lock::notice::{Holder, Notice, Trouble};
+use crate::lock::options::LockOptions;
+use crate::lock::patience::delay_pause;
+use crate::lock::queue::{Joined, Place};
+use crate::lock::session::{LockSession, Touch};
+use crate::lock::standing::Standing;
+
+/// How often the second in line looks whether the first has overslept.
+const PASS_AFTER: Duration = Duration::from_secs(5);
+
+/// Consul lets a query wait for 10 minutes at most; a proxy rather less.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// What the first in line does.
+pub(super) enum First {
+    /// Blocks until the key changes from what it was at this index.
+    Watches(u64),
+    /// Asks again in a moment: nothing tells when a lock delay is over.
+    Pauses,
+}
+
+impl Attempt<'_> {
+    /// Tells who has the key, once for each holder, unless the waiting is over.
+    pub(super) fn begin_to_wait(&mut self, holder: Holder) -> Result<(), Error> {
+        if self.time_is_up() {
+            return Err(Error::Held { key: self.options.key.clone(), holder });
+        }
+        if self.told.as_ref().is_none_or(|told| told.session != holder.session) {
+            (self.tell)(Notice::Waiting(holder.clone()));
+            self.told = Some(holder);
+            self.told_delay = false;
+        }
+        Ok(())
+    }
+
+    /// Waits until the key is worth another look: as the first in line, until it changes from what it was at `index`;
+    /// behind somebody, until that one is gone.
+    pub(super) fn wait_in_line(&mut self, first: &First) -> Result<ReadResult, Error> {
+        loop {
+            self.keep_session()?;
+            if self.time_is_up() {
+                return Ok(self.read(Read::Consistent));
+            }
+            let sent = Moment::now();
+            let place = if self.queue.is_unusable() { Ok(Place::First) } else { self.find_place() };
+            match place {
+                Ok(Place::First) => match first {
+                    First::Watches(index) => return self.block(self.options.key.as_str(), *index, self.third()),
+                    First::Pauses => {
+                        self.pause_in_delay(self.delay.left(Moment::now()))?;
+                        return Ok(self.read(Read::Consistent));
+                    }
+                },
+                Ok(Place::Behind { last, ahead }) => {
+                    if let Some(seen) = self.wait_behind(&last, ahead)? {
+                        return Ok(Ok(seen));
+                    }
+                }
+                Ok(Place::Nowhere) => self.look_for_ourselves(sent)?,
+                Err(error) => self.retry_later(error, sent)?,
+            }
+        }
+    }
+
+    pub(super) fn find_place(&mut self) -> Result<Place, ConsulError> {
+        if !self.queue.is_joined() {
+            let value = self.record.to_value();
+            if !self.session.own && self.queue_session.is_none() {
+                let own = LockOptions { session: None, ..LockOptions::new(self.options.key.clone()) };
+                match LockSession::create(&self.client, &own, TIMEOUT) {
+                    Ok(session) => self.queue_session = Some(session),
+                    Err(Error::Consul(error)) => return Err(error),
+                    Err(error) => {
+                        self.leave_line(&error.to_string());
+                        return Ok(Place::First);
+                    }
+                }
+            }
+            let session = self.queue_session.as_ref().unwrap_or(&self.session);
+            match self.queue.join(&self.client, &session.id.clone(), &value, TIMEOUT)? {
+                Joined::Yes => {}
+                Joined::SessionGone => return Ok(Place::Nowhere),
+                Joined::Denied(what) => {
+                    (self.tell)(Notice::Unqueued(Trouble(what)));
+                    return Ok(Place::First);
+                }
+            }
+        }
+        self.queue.look(&self.client, TIMEOUT)
+    }
+
+    /// Our entry is not in the list: it went with its session, or the token sees a list without it.
+    pub(super) fn look_for_ourselves(&mut self, sent: Moment) -> Result<(), Error> {
+        match self.queue_session.as_ref().unwrap_or(&self.session).renew(&self.client) {
+            Touch::Alive => self.leave_line("its list does not show our own entry"),
+            Touch::Gone if self.queue_session.take().is_some() => self.queue.forget(),
+            Touch::Gone => self.replace_session()?,
+            Touch::Unknown(error) => self.retry_later(error, sent)?,
+        }
+        Ok(())
+    }
+
+    pub(super) fn leave_line(&mut self, why: &str) {
+        (self.tell)(Notice::Unqueued(Trouble(why.to_owned())));
+        self.queue.give_up();
+    }
+
+    /// Waits for the one before us to go. The second in line looks at the key itself now and then: when that is free,
+    /// and was before, the first is stopped or cut off, and is passed.
+    pub(super) fn wait_behind(&mut self, last: &Entry, ahead: usize) -> Result<Option<Seen>, Error> {
+        let wait = if ahead == 1 { self.third().min(PASS_AFTER) } else { self.third() };
+        match self.block(&last.key, last.modify_index, wait)? {
+            Ok(seen) if seen.entry.as_ref().is_none_or(|entry| entry.modify_index != last.modify_index) => {
+                self.patience.answered();
+                Ok(None)
+            }
+            Ok(_) if ahead == 1 => {
+                self.patience.answered();
+                self.look_past_the_first()
+            }
+            Ok(_) => {
+                self.patience.answered();
+                Ok(None)
+            }
+            Err((error, sent)) => {
+                self.retry_later(error, sent)?;
+                Ok(None)
+            }
+        }
+    }
+
+    pub(super) fn look_past_the_first(&mut self) -> Result<Option<Seen>, Error> {
+        let seen = match self.read(Read::Consistent) {
+            Ok(seen) => seen,
+            Err((error, sent)) => return self.retry_later(error, sent).map(|()| None),
+        };
+        self.delay.observe(seen.entry.as_ref(), Moment::now());
+        let standing = Standing::of(seen.entry.as_ref(), &self.session.id);
+        if !matches!(standing, Standing::Missing | Standing::Free(_)) {
+            self.free_before = None;
+            return Ok(None);
+        }
+        // Once it was tried, it must be free for as long again.
+        if self.free_before.take().is_some_and(|before| before == standing) {
+            return Ok(Some(seen));
+        }
+        self.free_before = Some(standing);
+        Ok(None)
+    }
+
+    /// A third of the TTL, so that the session is renewed in time; and no longer than Consul lets a query wait.
+    pub(super) fn third(&self) -> Duration {
+        self.session.interval().unwrap_or(self.options.session_ttl.third()).min(LONGEST_WAIT)
+    }
+
+    /// Blocks until `key` changes from what it was at `index`.
+    pub(super) fn block(&self, key: &str, index: u64, wait: Duration) -> Result<ReadResult, Error> {
+        let wait = self.time_left().map_or(wait, |left| left.min(wait)).max(Duration::from_millis(10));
+        // Consul adds up to a sixteenth to a wait.
+        let timeout = wait + wait / 16 + Duration::from_secs(2);
+        Ok(self
+            .stop
+            .interruptible(&self.client, |client| read(client, key, Read::Blocking { index, wait }, timeout))?)
+    }
+
+    /// Waits until it is worth asking again during a lock delay, which the first in line does alone.
+    pub(super) fn wait_out_delay(&mut self) -> Result<ReadResult, Error> {
+        if self.time_is_up() {
+            return Err(Error::Delayed { key: self.options.key.clone() });
+        }
+        self.wait_in_line(&First::Pauses)
+    }
+
+    pub(super) fn pause_in_delay(&mut self, known: Option<Duration>) -> Result<(), Error> {
+        if self.time_is_up() {
+            return Err(Error::Delayed { key: self.options.key.clone() });
+        }
+        if !std::mem::replace(&mut self.told_delay, true) {
+            (self.tell)(Notice::Delayed(self.delay.left(Moment::now())));
+            self.told = None;
+        }
+        // In parts, so that the session is renewed meanwhile.
+        let pause = known.unwrap_or_else(delay_pause).min(self.third());
+        Ok(self.stop.pause(self.time_left().map_or(pause, |left| pause.min(left)))?)
+    }
+}

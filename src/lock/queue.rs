@@ -1,0 +1,204 @@
+//! The line of those who wait for a key. Each has an entry `KEY/.queue/SESSION` under a session of its own, and watches
+//! only the entry before it; the first watches the key itself. So a release wakes one waiter and not all, and what a
+//! hand-over costs does not grow with the number of those who wait. The order is that of the entries' CreateIndex. An
+//! entry without a session is a dead waiter's: whoever sees it removes it, since a session that has ended never locks
+//! anything again.
+
+use std::time::Duration;
+
+use super::key::Key;
+use crate::consul::{Client, Entry, Error, Op, Read, RefusalReason, SessionId, Txn};
+
+/// Flags of an entry in the line, so that nobody takes it for a lock: "clqueue1" in ASCII.
+pub const QUEUE_FLAGS: u64 = 0x636c_7175_6575_6531;
+
+/// Our place in the line before a key.
+#[derive(Debug)]
+pub(super) struct Queue {
+    /// `KEY/.queue/`.
+    prefix: String,
+    /// Our entry's key, once it is there.
+    ticket: Option<String>,
+    /// Nobody can come before us any more.
+    first: bool,
+    /// The token may not write, or not see, what is below the key.
+    unusable: bool,
+}
+
+/// What became of joining the line.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Joined {
+    /// We are in it.
+    Yes,
+    /// Not with this session, which has ended.
+    SessionGone,
+    /// Not with this token; it is not tried again. Consul's own words.
+    Denied(String),
+}
+
+/// Where we are in the line.
+#[derive(Debug, PartialEq)]
+pub(super) enum Place {
+    /// The next one is us.
+    First,
+    /// So many are before us, and this is the entry of the last of them.
+    Behind {
+        /// The entry to watch.
+        last: Entry,
+        /// How many.
+        ahead: usize,
+    },
+    /// Our entry is not there: its session has ended, or the token may not see it.
+    Nowhere,
+}
+
+impl Queue {
+    pub(super) fn new(key: &Key) -> Self {
+        Self { prefix: format!("{key}/.queue/"), ticket: None, first: false, unusable: false }
+    }
+
+    /// Whether there is no line for us; then everybody wakes at every release.
+    pub(super) fn is_unusable(&self) -> bool {
+        self.unusable
+    }
+
+    /// Gives up on the line.
+    pub(super) fn give_up(&mut self) {
+        self.unusable = true;
+        self.forget();
+    }
+
+    /// Whether we have a place in the line.
+    pub(super) fn is_joined(&self) -> bool {
+        self.ticket.is_some()
+    }
+
+    /// Our entry is gone with its session.
+    pub(super) fn forget(&mut self) {
+        self.ticket = None;
+        self.first = false;
+    }
+
+    /// Our entry's removal, to go with the transaction that takes the lock.
+    pub(super) fn leave(&self) -> Option<Op<'_>> {
+        self.ticket.as_deref().map(|key| Op::Delete { key })
+    }
+
+    /// Puts our entry at the end of the line. Repeating it after a lost answer is harmless: the key is this session's.
+    pub(super) fn join(
+        &mut self,
+        client: &Client,
+        session: &SessionId,
+        value: &[u8],
+        timeout: Duration,
+    ) -> Result<Joined, Error> {
+        let key = format!("{}{session}", self.prefix);
+        let lock = Op::Lock { key: &key, session, value, flags: QUEUE_FLAGS };
+        match client.txn(&[lock], timeout)? {
+            Txn::Done(_) => {
+                self.ticket = Some(key);
+                Ok(Joined::Yes)
+            }
+            Txn::Refused(refusals) => {
+                if refusals.iter().any(|refusal| refusal.reason == RefusalReason::InvalidSession) {
+                    return Ok(Joined::SessionGone);
+                }
+                self.give_up();
+                Ok(Joined::Denied(refusals.first().map_or_else(String::new, |refusal| refusal.what.clone())))
+            }
+        }
+    }
+
+    /// Looks where we are. Asks nobody once we are first: who comes later comes behind us.
+    pub(super) fn look(&mut self, client: &Client, timeout: Duration) -> Result<Place, Error> {
+        if self.first {
+            return Ok(Place::First);
+        }
+        let entries = client.list(&self.prefix, Read::Consistent, timeout)?.entries;
+        let (place, dead) = place(entries, self.ticket.as_deref());
+        self.first = place == Place::First;
+        if !dead.is_empty() {
+            remove(client, &dead, timeout);
+        }
+        Ok(place)
+    }
+}
+
+/// Our place among `entries`, and those whose session has ended.
+fn place(entries: Vec<Entry>, ticket: Option<&str>) -> (Place, Vec<Entry>) {
+    let (mut living, dead): (Vec<_>, Vec<_>) = entries
+        .into_iter()
+        .filter(|entry| entry.flags == QUEUE_FLAGS)
+        .partition(|entry| entry.session.is_some() || Some(entry.key.as_str()) == ticket);
+    living.sort_by_key(|entry| entry.create_index);
+    let Some(ahead) = living.iter().position(|entry| Some(entry.key.as_str()) == ticket) else {
+        return (Place::Nowhere, dead);
+    };
+    if living[ahead].session.is_none() {
+        return (Place::Nowhere, dead);
+    }
+    match ahead.checked_sub(1).map(|last| living.swap_remove(last)) {
+        Some(last) => (Place::Behind { last, ahead }, dead),
+        None => (Place::First, dead),
+    }
+}
+
+/// Removes dead waiters' entries as they were seen. That somebody else does it too, or that it fails, is all the same:
+/// whoever looks next sees to it.
+fn remove(client: &Client, dead: &[Entry], timeout: Duration) {
+    for some in dead.chunks(crate::consul::MAX_OPS) {
+        let ops: Vec<_> =
+            some.iter().map(|entry| Op::DeleteCas { key: &entry.key, index: entry.modify_index }).collect();
+        let _ = client.txn(&ops, timeout);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str, create_index: u64, alive: bool) -> Entry {
+        let session = alive.then(|| "00000000-0000-0000-0000-000000000001".parse().expect("a session id"));
+        let (lock_index, modify_index) = (1, create_index);
+        Entry {
+            key: name.into(),
+            value: Vec::new(),
+            flags: QUEUE_FLAGS,
+            session,
+            lock_index,
+            create_index,
+            modify_index,
+        }
+    }
+
+    #[test]
+    fn who_came_first_is_first_whatever_the_names_say() {
+        let line = || vec![entry("a", 30, true), entry("b", 10, true), entry("c", 20, true)];
+        assert_eq!(place(line(), Some("b")).0, Place::First);
+        assert_eq!(place(line(), Some("c")).0, Place::Behind { last: entry("b", 10, true), ahead: 1 });
+        assert_eq!(place(line(), Some("a")).0, Place::Behind { last: entry("c", 20, true), ahead: 2 });
+    }
+
+    #[test]
+    fn the_dead_are_passed_over_and_collected() {
+        let line = vec![entry("a", 1, false), entry("b", 2, true), entry("c", 3, false), entry("d", 4, true)];
+        let (place, dead) = place(line, Some("d"));
+        assert_eq!(place, Place::Behind { last: entry("b", 2, true), ahead: 1 });
+        assert_eq!(dead, [entry("a", 1, false), entry("c", 3, false)]);
+    }
+
+    #[test]
+    fn without_a_living_entry_of_our_own_we_are_nowhere() {
+        assert_eq!(place(vec![entry("a", 1, true)], Some("b")).0, Place::Nowhere);
+        assert_eq!(place(vec![entry("b", 1, false)], Some("b")).0, Place::Nowhere);
+        assert_eq!(place(Vec::new(), None).0, Place::Nowhere);
+    }
+
+    #[test]
+    fn what_is_no_entry_of_ours_is_not_counted() {
+        let stranger = Entry { flags: 0, ..entry("a", 1, false) };
+        let (place, dead) = place(vec![stranger, entry("b", 2, true)], Some("b"));
+        assert_eq!(place, Place::First);
+        assert!(dead.is_empty());
+    }
+}
