@@ -98,8 +98,9 @@ def needless(runs, windows, spared=()):
             and any(begin <= run.beats[-1] <= end for begin, end in windows)]
 
 
-def closest(runs):
-    """The shortest pause, in seconds, between a killed run's last beat and the next run's first; None without one."""
+def closest(runs, released=()):
+    """The shortest pause, in seconds, between a killed run's last beat and the next run's first; None without one.
+    Runs named in `released` do not count: their tool gave the lock back on purpose."""
     working = sorted((run for run in runs if run.beats), key=lambda run: run.beats[0])
-    pauses = [(after.beats[0] - before.beats[-1]) / 1e9 for before, after in zip(working, working[1:]) if not before.done]
+    pauses = [(after.beats[0] - before.beats[-1]) / 1e9 for before, after in zip(working, working[1:]) if not before.done and before.run not in released]
     return min(pauses, default=None)

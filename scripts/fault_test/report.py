@@ -20,7 +20,9 @@ class Verdict:
         spared = {run for fault in faults for run in fault.killed}
         windows = [(fault.begun, fault.ended) for fault in faults if fault.harmless]
         self.needless = checker.needless(runs, windows, spared)
-        self.closest = checker.closest(runs)
+        # A keeper whose guard is killed kills the tree and gives the lock back; that is no loss.
+        released = {run for fault in faults if fault.kind == "guard killed -9" for run in fault.killed}
+        self.closest = checker.closest(runs, released)
         self.codes = Counter(run.code for run in runs)
         self.survivors = survivors
 
@@ -58,7 +60,7 @@ def summary(verdicts):
         ("runs in all", lambda v: len(v.runs)),
         ("… that came to their end", lambda v: v.done),
         ("… that were killed, by whomever", lambda v: len(v.killed)),
-        ("shortest time from a killed run's last beat to the next run's first",
+        ("shortest time from a lost run's last beat to the next run's first",
          lambda v: "–" if v.closest is None else f"{v.closest:.3f} s"),
         ("processes left at the end", lambda v: len(v.survivors)),
         ("exit codes (negative: died of that signal)", lambda v: exits(v.codes)),
