@@ -2,7 +2,6 @@
 
 The test talks to the agents through unix sockets, so that it reaches them whatever happens to their network.
 """
-import base64
 import http.client
 import json
 import os
@@ -128,10 +127,6 @@ class Cluster:
         if "Session" not in entry:
             raise Unreachable(f"nobody holds {key}")
         return entry["Session"]
-
-    def value(self, key):
-        entry = self.ask("GET", "/v1/kv/" + urllib.parse.quote(key))[0]
-        return base64.b64decode(entry["Value"] or "")
 
     def ailment(self):
         """What keeps the cluster from being whole, or None."""

@@ -5,6 +5,7 @@ import os
 import random
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -57,8 +58,8 @@ def history(folder, tool):
 
 
 def survivors(tool):
-    """The processes of this tool's sections, and of the tool, that exist now."""
-    found = []
+    """The processes of this tool's sections, and of the tool, that exist now: what they are, by process id."""
+    found = {}
     mark = f"FAULT_RUN={tool.name.replace(' ', '_')}-".encode()
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -69,7 +70,7 @@ def survivors(tool):
         except OSError:
             continue
         if runs:
-            found.append(f"pid {pid}, {runs[0].decode()}: {command[:100]}")
+            found[int(pid)] = f"pid {pid}, {runs[0].decode()}: {command[:100]}"
     return found
 
 
@@ -90,7 +91,7 @@ def settle(tool, seconds):
     while True:
         left = survivors(tool)
         if not left or time.monotonic() > end:
-            return left
+            return list(left.values())
         time.sleep(0.1)
 
 
@@ -165,6 +166,8 @@ def self_test():
                 one.start()
             time.sleep(8)
             finish(workers, 60)
+            for pid in survivors(tool):
+                os.kill(pid, signal.SIGKILL)
             verdict = report.Verdict(tool.name, history(folder, tool), [], [], False)
             well = bool(verdict.overlaps) == expected and verdict.done == len(verdict.runs) >= 2
             say(f"{tool.name}: {len(verdict.runs)} runs, {verdict.done} done, {len(verdict.overlaps)} overlaps, "

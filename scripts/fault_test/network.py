@@ -41,14 +41,16 @@ def isolate(arguments):
     os.close(lifeline)
 
     def stop(number, _frame):
-        os.close(held)
-        child.wait()
         sys.exit(128 + number)
 
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, stop)
-    code = child.wait()
-    return code if code >= 0 else 128 - code
+    try:
+        code = child.wait()
+        return code if code >= 0 else 128 - code
+    finally:
+        os.close(held)
+        child.wait()
 
 
 def become_init(lifeline):

@@ -6,6 +6,10 @@ from collections import Counter
 from . import checker
 
 
+# Who is killed has beaten a little before.
+LAST_BEAT = 50_000_000
+
+
 class Verdict:
     """Everything that is counted of one tool."""
 
@@ -33,7 +37,7 @@ class Verdict:
         """Those of the events (time in ns, thing) that fell between this fault and the next."""
         index = self.faults.index(fault)
         end = self.faults[index + 1].begun if index + 1 < len(self.faults) else float("inf")
-        return [thing for when, thing in events if fault.begun <= when < end]
+        return [thing for when, thing in events if fault.begun <= when + LAST_BEAT < end]
 
 
 def machine():
