@@ -12,7 +12,7 @@ BEAT = 10_000_000
 
 Run = namedtuple("Run", "run tool host shape begun ended code beats fence done")
 Run.__doc__ = """A run of a tool. `begun` and `ended` are the tool's process, `beats` the sorted times of the section's
-beats (all in ns), `done` whether the section came to its own end; `code` and `ended` are None where the tool still ran."""
+beats (all in ns), `done` whether the section came to its own end; `code` and `ended` are None where the tool ran on."""
 Overlap = namedtuple("Overlap", "first second begun seconds")
 Overlap.__doc__ = """Two runs at work at the same time, from `begun` (ns), together for so many seconds."""
 
@@ -71,7 +71,7 @@ def overlaps(runs):
 
 
 def misordered(runs):
-    """Pairs of neighbours, in the order of first beats, whose fences do not grow; a run without a fence is one itself."""
+    """Runs whose fence is none, or not above all before it in the order of first beats; each after the one before."""
     working = sorted((run for run in runs if run.beats), key=lambda run: run.beats[0])
     result = []
     greatest = None
@@ -102,5 +102,6 @@ def closest(runs, released=()):
     """The shortest pause, in seconds, between a killed run's last beat and the next run's first; None without one.
     Runs named in `released` do not count: their tool gave the lock back on purpose."""
     working = sorted((run for run in runs if run.beats), key=lambda run: run.beats[0])
-    pauses = [(after.beats[0] - before.beats[-1]) / 1e9 for before, after in zip(working, working[1:]) if not before.done and before.run not in released]
+    pauses = [(after.beats[0] - before.beats[-1]) / 1e9 for before, after in zip(working, working[1:])
+              if not before.done and before.run not in released]
     return min(pauses, default=None)

@@ -12,38 +12,45 @@ import tempfile
 import time
 import unittest
 
-from . import checker, network, nemesis, report, worker
+from . import checker, network, report, worker
 from .consul import Cluster
+from .faults import FAULTS, SHORT
+from .nemesis import Nemesis
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SERVERS = ["server-1", "server-2", "server-3"]
 CLIENTS = ["client-1", "client-2", "client-3"]
-SHORT_FAULTS = 4
+BINARY = "release/consul-lock"
 
 
 def parse(arguments):
     parser = argparse.ArgumentParser(prog="scripts/fault-test", description=(
         "A real Consul cluster and three client hosts in network namespaces of this machine, faults at random, and a "
         "checker that finds critical sections that overlap: consul-lock and `consul lock` side by side. Needs root."))
-    parser.add_argument("--seed", type=int, help="repeat this schedule (default: a random one, which is printed)")
-    parser.add_argument("--faults", type=int, default=60, metavar="N", help="how many (default 60)")
-    parser.add_argument("--only", action="append", metavar="KIND", help="only faults whose name contains this; repeatable")
-    parser.add_argument("--time-limit", type=float, default=60, metavar="MINUTES", help="begin no fault after (default 60)")
-    parser.add_argument("--raft-multiplier", type=int, default=1, metavar="N", help="as in Consul's configuration (default 1)")
-    parser.add_argument("--report", metavar="FILE", help="put the Markdown summary between the marks of this file, too")
-    parser.add_argument("--keep", metavar="DIR", help="keep agents' logs, beats and the tools' messages in this new folder")
-    parser.add_argument("--short", action="store_true", help="four faults, about 2 minutes; where there is no root: says so, exit 0")
-    parser.add_argument("--self-test", action="store_true", help="test the checker and the workers; needs no root")
-    parser.add_argument("--bin", default=os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target")), "release/consul-lock"),
-                        help="the consul-lock to test (default: what cargo build --release made)")
-    parser.add_argument("--consul", help="the consul to use (default: what scripts/fetch-consul prints)")
-    parser.add_argument("--folder", help=argparse.SUPPRESS)
-    parser.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
+    add = parser.add_argument
+    add("--seed", type=int, help="repeat this schedule (default: a random one, which is printed)")
+    add("--faults", type=int, default=60, metavar="N", help="how many (default 60)")
+    add("--only", action="append", metavar="KIND", help="only faults whose name contains this; repeatable")
+    add("--time-limit", type=float, default=60, metavar="MINUTES", help="begin no fault after (default 60)")
+    add("--raft-multiplier", type=int, default=1, metavar="N", help="as in Consul's configuration (default 1)")
+    add("--report", metavar="FILE", help="put the Markdown summary between the marks of this file, too")
+    add("--keep", metavar="DIR", help="keep agents' logs, beats and the tools' messages in this new folder")
+    add("--short", action="store_true", help="four faults, about 2 minutes; where there is no root: says so, exit 0")
+    add("--self-test", action="store_true", help="test the checker and the workers; needs no root")
+    add("--bin", default=os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target")), BINARY),
+        help="the consul-lock to test (default: what cargo build --release made)")
+    add("--consul", help="the consul to use (default: what scripts/fetch-consul prints)")
+    add("--folder", help=argparse.SUPPRESS)
+    add("--lifeline", type=int, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
 
 def say(text):
     print(time.strftime("%H:%M:%S"), text, file=sys.stderr, flush=True)
+
+
+def printed(*command):
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 def lines(pattern):
@@ -111,19 +118,20 @@ def rage(options, seed):
                for host in CLIENTS for tool in tools]
     for one in workers:
         one.start()
-    evil = nemesis.Nemesis(seed, hosts, consul, workers, tools, os.path.join(folder, "long"), say)
-    kinds = [kind for kind in (nemesis.SHORT if options.short else nemesis.FAULTS)
-             if not options.only or any(part in kind for part in options.only)]
+    evil = Nemesis(seed, hosts, consul, workers, tools, folder, say)
+    kinds = {name: FAULTS[name] for name in (SHORT if options.short else FAULTS)
+             if not options.only or any(part in name for part in options.only)}
     evil.rage(options.faults, kinds, began + options.time_limit * 60)
     finish(workers, 60)
-    verdicts = [report.Verdict(tool.name, history(folder, tool), evil.done, settle(tool, 15), tool is tools[0]) for tool in tools]
+    verdicts = [report.Verdict(tool.name, history(folder, tool), evil.done, settle(tool, 15), tool is tools[0])
+                for tool in tools]
 
     command = f"scripts/fault-test --seed {seed} " + ("--short" if options.short else f"--faults {options.faults}")
     for part in options.only or []:
         command += " --only " + shlex.quote(part)
     if options.raft_multiplier != 1:
         command += f" --raft-multiplier {options.raft_multiplier}"
-    version = subprocess.run([options.consul, "version"], capture_output=True, text=True, check=True).stdout.split("\n")[0]
+    version = printed(options.consul, "version").split("\n")[0]
     setup = (f"{version}, 3 servers at `raft_multiplier` {options.raft_multiplier}, 3 client hosts; `consul-lock run "
              f"{' '.join(worker.OURS_OPTIONS)}`, and `consul lock` as it comes (TTL 15 s, lock delay 15 s, grace 5 s).")
     text = report.markdown(seed, command, setup, evil.done, verdicts, (time.monotonic() - began) / 60)
@@ -160,7 +168,8 @@ def self_test():
     ok = True
     with tempfile.TemporaryDirectory(prefix="fault-test-") as folder:
         lock = os.path.join(folder, "lock")
-        for tool, expected in ((worker.Tool("no lock", None, ["env"]), True), (worker.Tool("flock", None, ["flock", lock]), False)):
+        for name, command, expected in (("no lock", ["env"], True), ("flock", ["flock", lock], False)):
+            tool = worker.Tool(name, None, command)
             workers = [worker.Worker(tool, host, folder, 1) for host in CLIENTS]
             for one in workers:
                 one.start()
@@ -191,10 +200,10 @@ def main(arguments):
         say(f"{options.bin} is missing: cargo build --release, or name it by --bin")
         return 1
     if options.short:
-        options.faults = SHORT_FAULTS
+        options.faults = len(SHORT)
     seed = options.seed if options.seed is not None else random.randrange(1_000_000)
     say(f"seed {seed}")
-    consul = options.consul or subprocess.run([os.path.join(ROOT, "scripts/fetch-consul")], stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT).stdout.strip()
+    consul = options.consul or printed(os.path.join(ROOT, "scripts/fetch-consul")).strip()
     consul = os.path.abspath(os.path.join(ROOT, consul)) if "/" in consul else shutil.which(consul)
     folder = options.keep or tempfile.mkdtemp(prefix="fault-test-")
     folder = os.path.abspath(folder)

@@ -3,6 +3,7 @@
 A fault is a generator: it does its harm, yields how many seconds to wait, and mends what it broke after that. All
 faults hit the holders of both tools alike: where these are on two hosts, both hosts suffer.
 """
+import json
 import os
 import random
 import signal
@@ -37,13 +38,11 @@ def send(pid, number):
 class Nemesis:
     """Applies faults to a cluster and the workers on it, one after the other."""
 
-    def __init__(self, seed, network, cluster, workers, tools, long, say):
+    def __init__(self, seed, network, cluster, workers, tools, folder, say):
         self.random = random.Random(seed)
         self.network, self.cluster, self.workers, self.tools = network, cluster, workers, tools
-        self.long, self.say = long, say
+        self.folder, self.long, self.say = folder, os.path.join(folder, "long"), say
         self.done = []
-
-    # What the faults are made of.
 
     def holders(self):
         return [worker for worker in self.workers if worker.beating()]
@@ -123,91 +122,6 @@ class Nemesis:
         for pid in pids:
             send(pid, signal.SIGCONT)
 
-    # The faults. The seconds are long enough for others to take the lock: a failed node's sessions end after about
-    # 10 s, a TTL of 15 s after 30 s at the latest, and the lock delay is 15 s.
-
-    def cut_host(self):
-        yield from self.cut(self.hosts(), self.random.uniform(29, 33))
-
-    def cut_leader(self):
-        yield from self.cut([self.cluster.leader()], self.random.uniform(16, 24))
-
-    def cut_briefly(self):
-        yield from self.cut(self.hosts(), 4)
-
-    def stop_agent(self):
-        yield from self.stop(self.agents(), self.random.uniform(29, 33))
-
-    def restart_agent(self):
-        yield from self.kill(self.agents(), 4)
-
-    def kill_agent(self):
-        yield from self.kill(self.agents(), self.random.uniform(29, 33))
-
-    def stop_servers(self):
-        yield from self.stop([self.cluster.agents[host] for host in self.cluster.servers], self.random.uniform(14, 24))
-
-    def kill_leader(self):
-        yield from self.kill([self.leader()], self.random.uniform(6, 12))
-
-    def stop_leader(self):
-        yield from self.stop([self.leader()], self.random.uniform(10, 16))
-
-    def lose_follower(self):
-        yield from self.kill([self.follower()], self.random.uniform(8, 14))
-
-    def destroy(self):
-        yield 18, self.destroy_sessions()
-
-    def destroy_and_restart(self):
-        targets = self.destroy_sessions()
-        time.sleep(self.random.uniform(0.5, 6))
-        agent = self.leader() if self.random.random() < 0.7 else self.follower()
-        agent.kill()
-        agent.start()
-        yield 16, [*targets, agent.host]
-
-    def destroy_and_kill_leader(self):
-        leader = self.leader()
-        targets = self.destroy_sessions(through=leader)
-        before = time.monotonic()
-        time.sleep(self.random.uniform(0, 0.015))
-        send(leader.process.pid, signal.SIGKILL)
-        after = (time.monotonic() - before) * 1000
-        leader.kill()
-        yield 18, [*targets, f"{leader.host} {after:.0f} ms later"]
-        leader.start()
-
-    def kill_keeper(self):
-        yield from self.signal_all(self.keepers(), signal.SIGKILL, 18)
-
-    def stop_keeper(self):
-        yield from self.signal_all(self.keepers(), signal.SIGSTOP, self.random.uniform(47, 50), signal.SIGCONT)
-
-    def kill_guard(self):
-        yield from self.signal_all(self.guards(), signal.SIGKILL, 5)
-
-    def stop_job(self):
-        groups = [-pid for pid in self.keepers()]
-        yield from self.signal_all(groups, signal.SIGSTOP, self.random.uniform(47, 50), signal.SIGCONT)
-
-    def kill_job(self):
-        yield from self.signal_all([-pid for pid in self.keepers()], signal.SIGKILL, 18)
-
-    def stop_keeper_and_destroy(self):
-        yield from self.stop_and_destroy(self.keepers(), 18)
-
-    def stop_guard_and_destroy(self):
-        yield from self.stop_and_destroy(self.guards(), 18)
-
-    def stop_guard_and_cut(self):
-        guards = self.guards()
-        for pid in guards:
-            send(pid, signal.SIGSTOP)
-        yield from self.cut(self.hosts(), self.random.uniform(29, 33))
-        for pid in guards:
-            send(pid, signal.SIGCONT)
-
     # The schedule.
 
     def play(self, name, kind):
@@ -225,7 +139,8 @@ class Nemesis:
         try:
             harm = kind.apply(self)
             seconds, targets = next(harm)
-            self.say(f"fault {len(self.done) + 1}: {name}: {', '.join(targets) or 'nobody there'} for {seconds:.0f} s; holders {holders}")
+            hit = ", ".join(targets) or "nobody there"
+            self.say(f"fault {len(self.done) + 1}: {name}: {hit} for {seconds:.0f} s; holders {holders}")
             time.sleep(seconds)
             for _ in harm:
                 pass
@@ -241,6 +156,8 @@ class Nemesis:
             self.say(f"  not whole again after 60 s: {ailment}")
         ended = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         self.done.append(Done(name, kind.harmless, begun, healed, ended, targets, killed, ailment))
+        with open(os.path.join(self.folder, "faults"), "a", encoding="utf-8") as out:
+            out.write(json.dumps(self.done[-1]._asdict()) + "\n")
 
     def await_holders(self, seconds):
         end = time.monotonic() + seconds
@@ -257,52 +174,9 @@ class Nemesis:
         return names[:count]
 
     def rage(self, count, kinds, until):
-        """Plays so many faults, none that begins after `until` (monotonic seconds)."""
-        for name in self.schedule(count, kinds):
+        """Plays so many faults of these kinds by name, none that begins after `until` (monotonic seconds)."""
+        for name in self.schedule(count, list(kinds)):
             if time.monotonic() > until:
                 self.say(f"time is up after {len(self.done)} faults")
                 return
-            self.play(name, FAULTS[name])
-
-
-Kind = namedtuple("Kind", "apply harmless deadly")
-
-
-def harmful(apply):
-    return Kind(apply, False, False)
-
-
-def harmless(apply):
-    """Nothing that endangers the lock: no run may end by it."""
-    return Kind(apply, True, False)
-
-
-def deadly(apply):
-    """It kills or stops a part of the tool itself."""
-    return Kind(apply, False, True)
-
-
-FAULTS = {
-    "holder's host cut off": harmful(Nemesis.cut_host),
-    "holder's host cut off for 4 s": harmless(Nemesis.cut_briefly),
-    "holder's agent stopped": harmful(Nemesis.stop_agent),
-    "holder's agent killed -9, back after 30 s": harmful(Nemesis.kill_agent),
-    "holder's agent killed -9, back in 5 s": harmless(Nemesis.restart_agent),
-    "leader cut off": harmful(Nemesis.cut_leader),
-    "leader killed -9": harmless(Nemesis.kill_leader),
-    "leader stopped": harmless(Nemesis.stop_leader),
-    "one server gone": harmless(Nemesis.lose_follower),
-    "all servers stopped": harmful(Nemesis.stop_servers),
-    "session destroyed": harmful(Nemesis.destroy),
-    "session destroyed, then a server restarted": harmful(Nemesis.destroy_and_restart),
-    "session destroyed, leader killed within 20 ms": harmful(Nemesis.destroy_and_kill_leader),
-    "keeper killed -9": deadly(Nemesis.kill_keeper),
-    "keeper stopped": deadly(Nemesis.stop_keeper),
-    "keeper stopped, session destroyed": deadly(Nemesis.stop_keeper_and_destroy),
-    "guard killed -9": deadly(Nemesis.kill_guard),
-    "guard stopped, session destroyed": deadly(Nemesis.stop_guard_and_destroy),
-    "guard stopped, host cut off": deadly(Nemesis.stop_guard_and_cut),
-    "job killed -9": deadly(Nemesis.kill_job),
-    "job stopped": deadly(Nemesis.stop_job),
-}
-SHORT = ["holder's host cut off", "keeper stopped, session destroyed", "leader killed -9", "session destroyed, leader killed within 20 ms"]
+            self.play(name, kinds[name])

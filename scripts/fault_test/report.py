@@ -50,7 +50,8 @@ def row(*cells):
 
 
 def exits(codes):
-    return ", ".join(f"{code}: {count}" for code, count in sorted(codes.items(), key=lambda item: (item[0] is None, item[0])))
+    known = sorted((item for item in codes.items() if item[0] is not None))
+    return ", ".join(f"{code}: {count}" for code, count in known)
 
 
 def summary(verdicts):
@@ -102,13 +103,16 @@ def details(faults, verdict):
     """Each thing that should not be, with the fault that it happened in."""
     def where(when):
         started = [fault for fault in faults if fault.begun <= when]
-        return f"{(when - started[-1].begun) / 1e9:.1f} s into fault {len(started)} ({started[-1].kind})" if started else "before any fault"
+        if not started:
+            return "before any fault"
+        return f"{(when - started[-1].begun) / 1e9:.1f} s into fault {len(started)} ({started[-1].kind})"
 
     for overlap in verdict.overlaps:
         yield (f"{verdict.tool}: {overlap.first.run} ({overlap.first.shape}) beat on beside {overlap.second.run} "
                f"({overlap.second.shape}) for {overlap.seconds:.3f} s, from {where(overlap.begun)}")
     for before, after in verdict.misordered:
-        yield f"{verdict.tool}: {after.run} has fence {after.fence} after {before and before.fence}, {where(after.beats[0])}"
+        above = before and before.fence
+        yield f"{verdict.tool}: {after.run} has fence {after.fence} after {above}, {where(after.beats[0])}"
     for run in verdict.needless:
         yield f"{verdict.tool}: {run.run} ({run.shape}) was killed needlessly (exit {run.code}), {where(run.beats[-1])}"
     for survivor in verdict.survivors:
@@ -116,10 +120,11 @@ def details(faults, verdict):
 
 
 def markdown(seed, command, setup, faults, verdicts, minutes):
+    harmless = sum(fault.harmless for fault in faults)
     lines = [
         f"    {command}",
         "",
-        f"{len(faults)} faults ({sum(f.harmless for f in faults)} of them harmless) in {minutes:.0f} minutes, on {machine()}.",
+        f"{len(faults)} faults ({harmless} of them harmless) in {minutes:.0f} minutes, on {machine()}.",
         setup,
         "",
         *summary(verdicts),

@@ -79,7 +79,8 @@ class Kills(unittest.TestCase):
         self.assertEqual(checker.needless(runs, [(5000 * MS, 6000 * MS)]), [])
 
     def test_the_closest_call_is_counted_from_a_killed_run_only(self):
-        runs = history(beats("a", 0, 1000, done=True), beats("b", 1001, 2000), beats("c", 3000, 3500), beats("d", 9000, 9100))
+        first = beats("a", 0, 1000, done=True)
+        runs = history(first, beats("b", 1001, 2000), beats("c", 3000, 3500), beats("d", 9000, 9100))
         self.assertAlmostEqual(checker.closest(runs), 1.009)
         self.assertAlmostEqual(checker.closest(runs, {"b"}), 5.51)
         self.assertIsNone(checker.closest(runs[:1]))

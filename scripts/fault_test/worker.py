@@ -30,7 +30,8 @@ def ours(binary):
 
 def consuls_own(consul):
     prefix = "fault-test/theirs"
-    return Tool("consul lock", prefix + "/.lock", [consul, "lock", "-verbose", "-child-exit-code", "-shell=false", prefix])
+    command = [consul, "lock", "-verbose", "-child-exit-code", "-shell=false", prefix]
+    return Tool("consul lock", prefix + "/.lock", command)
 
 
 def now():
@@ -87,7 +88,8 @@ class Worker(threading.Thread):
             code = self.process.wait()
         ended = now()
         with open(self.runs, "a", encoding="utf-8") as out:
-            record = {"run": run, "tool": self.tool.name, "host": self.host, "shape": shape, "begun": begun, "ended": ended, "code": code}
+            record = {"run": run, "tool": self.tool.name, "host": self.host, "shape": shape,
+                      "begun": begun, "ended": ended, "code": code}
             out.write(json.dumps(record) + "\n")
         if code != 0:
             self.ending.wait(0.5)
