@@ -6,6 +6,7 @@ mod support;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use support::agent::{Agent, Options};
 use support::http;
 use support::proxy::{Fault, Proxy, Rule};
@@ -64,9 +65,10 @@ fn the_rules_in_the_documentation_are_enough() {
     let page = include_str!("../docs/acl.md");
     let examples: Vec<&str> =
         page.split("```hcl\n").skip(1).map(|rest| rest.split("```").next().expect("a closed block")).collect();
-    assert_eq!(examples.len(), 3);
+    // The second one is for the line of waiters, and of no use by itself.
+    let [basic, line, node, below] = examples[..] else { panic!("{examples:?}") };
     let agent = agent();
-    for rules in examples {
+    for rules in [basic, &format!("{basic}{line}"), node, below] {
         let token = agent.token_with(&rules.replace("web1", &agent.node()));
         let ended = run(&mut with_token(&agent, &token), "cron/backup");
         assert_eq!((ended.code(), ended.stdout.as_str()), (Some(0), "held\n"), "{rules}{}", ended.stderr);
@@ -116,6 +118,27 @@ fn a_server_that_has_yet_to_learn_a_good_token_costs_nothing_but_a_moment() {
     let denied = proxy.requests().iter().filter(|request| request.fault == unknown()).count();
     assert_eq!(denied, 6, "{:?}", proxy.requests());
     assert!(agent.sessions().is_empty() && agent.kv(&key).is_none());
+}
+
+#[test]
+fn a_waiter_with_a_token_waits_on_while_its_server_is_restarted() {
+    let mut agent = Agent::start(Options { acl: true, durable: true, ..Options::default() });
+    let key = unique_key("acl");
+    let rules = format!("session_prefix \"\" {{ policy = \"write\" }}\nkey \"{key}\" {{ policy = \"write\" }}");
+    let token = agent.token_with(&rules);
+    let holder = agent.create_session(&json!({ "NodeChecks": [] }));
+    // Go's LockFlagValue; without it the key is somebody's data.
+    agent.put(&format!("/v1/kv/{key}?acquire={holder}&flags={}", 0x2ddc_cbc0_58a5_0c18_u64), "");
+    let mut command = with_token(&agent, &token);
+    let mut running = Running::start(command.args(["run", "-vv", &key, "--", "echo", "held"]));
+    running.expect_stderr("waiting for", BOUND);
+    for _ in 0..4 {
+        agent.restart();
+        assert!(running.try_wait().is_none(), "{}", running.stderr());
+    }
+    assert!(agent.release(&key, &holder));
+    let ended = running.wait(BOUND);
+    assert_eq!((ended.code(), ended.stdout.as_str()), (Some(0), "held\n"), "{}", ended.stderr);
 }
 
 #[test]

@@ -145,11 +145,11 @@ fn cluster_whose_leader_dies_within_20_ms_of_the_loss() {
         let mut first = hold(&cluster.server(follower).http_addr(), &flags, &key, &endless(false));
         let session = cluster.server(follower).holder(&key).expect("held");
         let mut waiters = [follower, third].map(|number| wait_for(cluster.server(number), &key, &flags));
-        // These two have never heard of the holder's record: they come in time for the election.
         cluster.server(follower).destroy_session(&session);
         let lost_at = now();
         thread::sleep(Duration::from_millis(pause));
         cluster.kill9(leader);
+        // Unlike the waiters they saw nobody lose the key, and they come in time for the election.
         let newcomers = [follower, third].map(|number| {
             let script = diary(Duration::from_millis(200), true);
             let command = &mut consul_lock_on(cluster.server(number));

@@ -89,6 +89,12 @@ fn a_run_within_a_run_of_the_same_key_is_an_error_and_no_deadlock() {
     let ended = run_on(&agent, &[&["run", &key, "--"], &inner[..]].concat());
     assert_eq!((ended.code(), ended.stdout.as_str()), (Some(64), ""), "{}", ended.stderr);
     assert!(ended.stderr.contains("the run that started this one holds the same lock"), "{}", ended.stderr);
+    // Nor is it somebody else's turn when it would not wait at all, on this machine alone neither.
+    for flags in [&[][..], &["--local"]] {
+        let words = [&["run"], flags, &[&key, "--", binary, "run", "-n"], flags, &[&key, "--", "echo", "ran"]].concat();
+        let ended = run_on(&agent, &words);
+        assert_eq!((ended.code(), ended.stdout.as_str()), (Some(64), ""), "{}", ended.stderr);
+    }
     // With another lock in between, too.
     let other = unique_key("other");
     let between = [&["run", &key, "--", binary, "run", &other, "--"], &inner[..]].concat();

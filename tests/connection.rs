@@ -225,7 +225,7 @@ fn a_token_is_in_no_message_and_in_nobodys_arguments() {
     let (_dir, token) = file("s3cret-token");
     let mut command = consul_lock_on(&agent);
     command.env("CONSUL_HTTP_AUTH", "anna:s3cret-word").args(["run", "-vv", "--token-file"]).arg(token);
-    // cat reads the arguments of all processes of this user that it can see; our own are among them.
+    // Its parent is lock-guard, which was forked with the arguments of consul-lock itself.
     let script = "cat /proc/$PPID/cmdline /proc/self/cmdline | tr '\\0' ' '";
     let ended = Running::start(command.args([&unique_key("conn"), "--", "sh", "-c", script])).wait(BOUND);
     assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
@@ -236,15 +236,24 @@ fn a_token_is_in_no_message_and_in_nobodys_arguments() {
 #[test]
 fn namespaces_and_partitions_that_this_consul_does_not_have_are_refused_with_nothing_left() {
     let agent = Agent::plain();
-    let cases: [(&[&str], Option<(&str, &str)>, &str); 4] = [
-        (&["--namespace", "team"], None, "Consul Enterprise"),
-        (&[], Some(("CONSUL_NAMESPACE", "team")), "Consul Enterprise"),
-        (&["--partition", "part"], None, "Partition"),
-        (&[], Some(("CONSUL_PARTITION", "part")), "Partition"),
+    let (namespace, partition) = ("Consul Enterprise", "Partition");
+    let by_flag =
+        |flag: &str, says: &str| (consul_lock_on(&agent), vec![flag.to_owned(), "team".to_owned()], says.to_owned());
+    let by_variable = |variable: &str, says: &str| {
+        let mut command = consul_lock_on(&agent);
+        command.env(variable, "team");
+        (command, vec![], says.to_owned())
+    };
+    let cases = [
+        by_flag("--namespace", namespace),
+        by_variable("CONSUL_NAMESPACE", namespace),
+        by_flag("--partition", partition),
+        by_variable("CONSUL_PARTITION", partition),
     ];
-    for (flags, variable, says) in cases {
-        let said = expect_refused(consul_lock_on(&agent).envs(variable), flags, 78);
-        assert!(said.contains(says), "{said}");
+    for (mut command, flags, says) in cases {
+        let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+        let said = expect_refused(&mut command, &flags, 78);
+        assert!(said.contains(&says), "{said}");
         assert!(said.contains("leave out --namespace and --partition"), "{said}");
         assert_nothing_left(&agent);
     }

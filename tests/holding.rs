@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::agent::Agent;
+use support::agent::{Agent, Options};
 use support::hold::{diary, endless, hold, now};
 use support::proxy::{Fault, Proxy, Rule};
 use support::running::Running;
@@ -260,4 +260,16 @@ fn a_command_that_ends_within_the_first_moment_costs_no_confirmation() {
     let targets: Vec<_> = proxy.requests().into_iter().map(|seen| seen.target).collect();
     let writes = targets.iter().filter(|target| *target == "/v1/txn").count();
     assert_eq!((writes, targets.iter().filter(|target| target.starts_with("/v1/session/")).count()), (2, 2));
+}
+
+#[test]
+fn a_token_for_the_key_alone_is_enough_to_confirm_the_lock() {
+    let agent = Agent::start(Options { acl: true, ..Options::default() });
+    let key = unique_key("acl");
+    let rules = format!("session_prefix \"\" {{ policy = \"write\" }} key \"{key}\" {{ policy = \"write\" }}");
+    let token = agent.token_with(&rules);
+    let command = &mut support::consul_lock_on(&agent);
+    let command = command.env("CONSUL_HTTP_TOKEN", token).args(["run", "--lock-delay", "8s", "-k", "2", &key, "-c"]);
+    let end = Running::start(command.arg(diary(Duration::from_secs(9), true))).wait(SOON * 2);
+    assert_eq!((end.code(), end.term_at(), end.stderr.as_str()), (Some(0), None, ""), "{end:?}");
 }

@@ -328,7 +328,8 @@ fn a_killed_keeper_takes_the_tree_with_it_and_frees_the_lock() {
 #[test]
 fn what_the_command_leaves_behind_is_killed_waited_for_or_left_as_chosen() {
     let dir = TempDir::new().unwrap();
-    let leaves = "sleep 1000 >/dev/null 2>&1 & echo $!; exit 4";
+    // It is a shell until it has executed, and would be named so.
+    let leaves = "sleep 1000 >/dev/null 2>&1 & echo $!; until grep -q sleep /proc/$!/comm; do :; done; exit 4";
 
     let mut killed = start(dir.path(), &["-q", "-k", "0.1", "k", "-c", leaves]);
     let ended = killed.wait(PATIENCE);

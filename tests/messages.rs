@@ -3,13 +3,13 @@
 mod support;
 
 use std::fs;
-use std::io::PipeReader;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use support::agent::{Agent, Options, PATIENCE};
+use support::hold::full_pipe;
 use support::proxy::{Fault, Proxy};
 use support::pty::Pty;
 use support::running::Running;
@@ -254,17 +254,19 @@ fn no_token_is_in_any_message_nor_in_the_list_of_processes() {
     assert!(!ended.stderr.contains(wrong) && ended.stderr.contains("the token is unknown there"), "{}", ended.stderr);
 }
 
-/// A pipe to which nothing more can be written.
-fn full_pipe() -> (PipeReader, Stdio) {
-    let (reader, writer) = std::io::pipe().unwrap();
-    let flags = nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_GETFL).unwrap();
-    let set = |flags| nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETFL(flags)).unwrap();
-    let old = nix::fcntl::OFlag::from_bits_truncate(flags);
-    set(old | nix::fcntl::OFlag::O_NONBLOCK);
-    while nix::unistd::write(&writer, &[b'x'; 4096]).is_ok() {}
-    while nix::unistd::write(&writer, b"x").is_ok() {}
-    set(old);
-    (reader, writer.into())
+#[test]
+fn a_last_word_that_nobody_reads_does_not_keep_the_run_from_ending() {
+    let agent = Agent::plain();
+    let key = unique_key("full");
+    let mut holder = hold(&agent, &[], &key);
+    for (words, code) in [(["run", &key, "--", "no-such-command"], 127), (["run", "-n", &key, "true"], 64)] {
+        let (reader, stderr) = full_pipe();
+        let mut run = Running::start_with_stderr(consul_lock_on(&agent).args(words), stderr);
+        assert_eq!(run.wait(PATIENCE).code(), Some(code));
+        drop(reader);
+    }
+    holder.signal(Signal::SIGTERM);
+    holder.wait(PATIENCE);
 }
 
 #[test]

@@ -240,6 +240,7 @@ mod while_the_command_is_ended {
         let script = "sleep 1000 & echo left; exit 6";
         let mut run = Running::start(&mut run_here(&dir, &["-v", "--background", "wait"], &["sh", "-c", script]));
         run.expect_stderr("leaving a process behind", SOON);
+        run.expect_process("sleep", SOON);
         run.signal(Signal::SIGTERM);
         let ended = run.wait(SOON);
         assert_eq!(ended.code(), Some(6), "{ended:?}");

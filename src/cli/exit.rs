@@ -75,8 +75,11 @@ impl Exit {
         match self {
             Self::Code(code) => std::process::exit(i32::from(code)),
             Self::Signal(signal) => {
-                // Dying of SIGQUIT would leave a core file of ours behind, which tells nobody anything.
+                // Dying of SIGQUIT would leave a core file of ours behind, which tells nobody anything. Where cores go to a
+                // program (core(5)) the limit does not count.
                 let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+                #[cfg(target_os = "linux")]
+                let _ = nix::sys::prctl::set_dumpable(false);
                 let _ = sys::set_default(signal);
                 let mut set = SigSet::empty();
                 set.add(signal);
@@ -98,7 +101,7 @@ mod tests {
     #[test]
     fn the_whole_table() {
         let codes = Codes { conflict: 11, lost: 12 };
-        let refused = |class| Outcome::NotAcquired(Refused { class, message: String::new() });
+        let refused = |class| Outcome::NotAcquired(Refused::new(class, ""));
         let table = [
             (Outcome::Exited(0), Exit::Code(0)),
             (Outcome::Exited(3), Exit::Code(3)),

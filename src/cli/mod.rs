@@ -84,7 +84,6 @@ fn last_word(outcome: &Outcome, quiet: bool) -> Option<String> {
 
 /// Tells a fault that nothing foresees, and ends.
 pub(crate) fn fail(error: &anyhow::Error) -> ! {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stderr(), "consul-lock: {error:#}");
+    report::write_last(format!("consul-lock: {error:#}"));
     Exit::Code(code::INTERNAL).exit()
 }

@@ -93,7 +93,13 @@ pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal
     let wait = if args.waiting.no_wait { Some(Duration::ZERO) } else { args.waiting.wait };
     let (kill_signal, background) = (args.loss.kill_signal, background(args.loss.background));
     let lock = if args.local.local.is_some() {
-        local_lock(args, key.clone(), wait, program)?
+        let lock = local_lock(args, key.clone(), wait, program)?;
+        if let LockPlan::Local { locks, .. } = &lock
+            && locks.are_on_network()
+        {
+            no_guarantee.push("the locks are on a network file system, whose server may forget them");
+        }
+        lock
     } else {
         let lock = consul_lock(args, key.clone(), wait, grace, program)?;
         if let LockPlan::Consul { options, .. } = &lock

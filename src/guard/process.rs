@@ -60,6 +60,9 @@ struct Guard {
     /// Says whether the execve(2) worked: closed by it, or carries its errno.
     execution: Option<io::PipeReader>,
     was_started: bool,
+    /// What the terminal sent to the job before the command was born into it. The keeper, which got the same, takes it for
+    /// the command's business once it has sent the word to start.
+    missed: Vec<Signal>,
     lock: Option<OwnedFd>,
     /// When the next walk of a kill is due.
     sweep_at: Option<Moment>,
@@ -82,6 +85,7 @@ impl Guard {
             command: None,
             execution: None,
             was_started: false,
+            missed: Vec::new(),
             lock: None,
             sweep_at: None,
         })
@@ -91,7 +95,8 @@ impl Guard {
         self.warm_up();
         while !self.schedule.is_over() {
             self.wait()?;
-            self.signals.drain();
+            let from_terminal = self.signals.drain();
+            self.missed.extend(from_terminal);
             self.listen();
             self.happened(Event::Tick);
             self.reap();
@@ -216,6 +221,14 @@ impl Guard {
         }
         // The command has the shell's session, group, descriptors; from here on the guard has none of them.
         let _ = setsid();
+        // Now the terminal's signals come no more, and what has come is what the command may not have got.
+        let last = self.signals.drain();
+        let missed = std::mem::take(&mut self.missed);
+        if let Some(command) = self.command {
+            for signal in missed.into_iter().chain(last) {
+                let _ = kill(command, signal);
+            }
+        }
         self.plan.inherited.release_descriptors();
     }
 

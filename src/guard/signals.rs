@@ -4,7 +4,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, Signal};
 
 /// A descriptor that is readable when a child has died.
 #[derive(Debug)]
@@ -39,13 +39,27 @@ impl Signals {
         Ok(Self { descriptor })
     }
 
-    /// Reads what has come. Whatever was sent to the guard itself is dropped here: it takes orders from the keeper and the
-    /// clock alone.
-    pub(super) fn drain(&mut self) {
-        #[cfg(target_os = "linux")]
-        while let Ok(Some(_)) = self.descriptor.read_signal() {}
-        #[cfg(not(target_os = "linux"))]
+    /// Reads what has come, and returns what the terminal sent to the whole job. Whatever was sent to the guard itself is
+    /// dropped here: it takes orders from the keeper and the clock alone.
+    #[cfg(target_os = "linux")]
+    pub(super) fn drain(&mut self) -> Vec<Signal> {
+        let mut from_terminal = Vec::new();
+        while let Ok(Some(info)) = self.descriptor.read_signal() {
+            let signal = i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok());
+            if let Some(signal @ (Signal::SIGINT | Signal::SIGQUIT | Signal::SIGHUP)) = signal
+                && info.ssi_code == nix::libc::SI_KERNEL
+            {
+                from_terminal.push(signal);
+            }
+        }
+        from_terminal
+    }
+
+    /// Reads what has come; nothing of the terminal's, since the command is in no job of the terminal's here.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn drain(&mut self) -> Vec<Signal> {
         while matches!(io::Read::read(&mut self.descriptor, &mut [0; 64]), Ok(1..)) {}
+        Vec::new()
     }
 }
 

@@ -42,6 +42,8 @@ const CLEANING: u32 = 500;
 pub(super) struct Dir {
     fd: OwnedFd,
     path: PathBuf,
+    /// The kind of network file system that it is on, if it is on one.
+    pub(super) network: Option<&'static str>,
     /// Permissions of the files and directories that we make in it.
     file_mode: Mode,
     directory_mode: Mode,
@@ -65,7 +67,8 @@ impl Dir {
     /// Takes an open directory into use: on a local file system, and not while somebody cleans it.
     fn enter(fd: OwnedFd, path: PathBuf, no_guarantee: bool) -> Result<Self, Error> {
         let failed = |doing, errno| Error::System { path: path.clone(), doing, errno };
-        if let Some(kind) = network::kind(&fd).map_err(|errno| failed("asking for its file system", errno))?
+        let network = network::kind(&fd).map_err(|errno| failed("asking for its file system", errno))?;
+        if let Some(kind) = network
             && !no_guarantee
         {
             return Err(Error::Network { path, kind });
@@ -82,7 +85,7 @@ impl Dir {
         }
         let status = fstat(&fd).map_err(|errno| failed("reading its status", errno))?;
         let (file_mode, directory_mode) = modes(&status);
-        Ok(Self { fd, path, file_mode, directory_mode })
+        Ok(Self { fd, path, network, file_mode, directory_mode })
     }
 
     /// The path of the key's file, for messages and for stat(2).

@@ -72,6 +72,11 @@ impl Locks {
         Ok(Self { place, no_guarantee, dir })
     }
 
+    /// Whether they are on a network file system, whose server may forget them.
+    pub(crate) fn are_on_network(&self) -> bool {
+        self.dir.network.is_some()
+    }
+
     /// The lock, if nobody holds it at this moment.
     pub(crate) fn try_lock(&self, key: &Key) -> Result<Option<Held>, Error> {
         self.acquire(key, FlockArg::LockExclusiveNonblock)

@@ -14,7 +14,7 @@ pub enum Error {
     #[error(transparent)]
     Consul(#[from] ConsulError),
     /// Somebody else has the lock, and waiting was over.
-    #[error("{key} is held by {}", who(.holder))]
+    #[error("{key} is held by {holder}")]
     Held {
         /// The lock that was wanted.
         key: Key,
@@ -45,7 +45,7 @@ pub enum Error {
         /// The lock that was wanted.
         key: Key,
         /// Where it was found.
-        address: Address,
+        address: Box<Address>,
         /// What is in the key.
         what: &'static str,
     },
@@ -53,7 +53,7 @@ pub enum Error {
     #[error("Consul at {address:#} denied {what} (\"{answer}\"): the token needs {rule}")]
     Denied {
         /// Who denied it.
-        address: Address,
+        address: Box<Address>,
         /// What was tried.
         what: &'static str,
         /// What came back.
@@ -67,7 +67,7 @@ pub enum Error {
         /// The lock that was wanted.
         key: Key,
         /// Who refused it.
-        address: Address,
+        address: Box<Address>,
         /// What came back.
         answer: String,
     },
@@ -79,7 +79,7 @@ pub enum Error {
         /// The session that was given.
         session: SessionId,
         /// Who does not know it.
-        address: Address,
+        address: Box<Address>,
     },
     /// The session that was given is not as was asked for.
     #[error("session has the {what} \"{has}\", not \"{wanted}\": a given session keeps its own; leave the flag out")]
@@ -137,12 +137,12 @@ impl Error {
 
     /// A refusal that nothing else explains.
     pub(super) fn refused(client: &Client, key: &Key, answer: &str) -> Self {
-        Self::Refused { key: key.clone(), address: client.address().clone(), answer: answer.to_owned() }
+        Self::Refused { key: key.clone(), address: Box::new(client.address().clone()), answer: answer.to_owned() }
     }
 
     /// A denial within a transaction.
     pub(super) fn denied_key(client: &Client, key: &Key, answer: &str) -> Self {
-        let address = client.address().clone();
+        let address = Box::new(client.address().clone());
         Self::Denied { address, what: "writing the key", answer: answer.to_owned(), rule: key_rule(key) }
     }
 
@@ -151,7 +151,7 @@ impl Error {
             // A token that is unknown lacks no rule.
             error if error.is_unknown_token() => Self::Consul(error),
             ConsulError::Denied { body, .. } => {
-                Self::Denied { address: client.address().clone(), what, answer: body, rule }
+                Self::Denied { address: Box::new(client.address().clone()), what, answer: body, rule }
             }
             error => Self::Consul(error),
         }
@@ -159,17 +159,5 @@ impl Error {
 }
 
 fn key_rule(key: &Key) -> String {
-    format!("key \"{key}\" {{ policy = \"write\" }}")
-}
-
-fn who(holder: &Holder) -> String {
-    match &holder.record {
-        Some(record) => match record.age() {
-            Some(age) => {
-                format!("{record} for {}", humantime::format_duration(std::time::Duration::from_secs(age.as_secs())))
-            }
-            None => record.to_string(),
-        },
-        None => format!("session {}", holder.session),
-    }
+    format!("key \"{}\" {{ policy = \"write\" }}", key.as_str().replace('\\', "\\\\").replace('"', "\\\""))
 }

@@ -1,6 +1,7 @@
 //! What a lock has to tell while it is waited for and while it is held. The lock decides nothing about messages or
 //! processes: whoever asked for it listens, and acts.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,14 +49,27 @@ pub struct Holder {
     /// The session that holds the key.
     pub session: SessionId,
     /// Its record; absent for Go clients and `consul lock`, which store nothing.
-    pub record: Option<Record>,
+    pub record: Option<Box<Record>>,
 }
 
 impl Holder {
     /// The holder of an entry; nothing if it is free.
     #[must_use]
     pub fn of(entry: &Entry) -> Option<Self> {
-        Some(Self { session: entry.session.clone()?, record: Record::read(&entry.value) })
+        Some(Self { session: entry.session.clone()?, record: Record::read(&entry.value).map(Box::new) })
+    }
+}
+
+impl fmt::Display for Holder {
+    /// Who it is, and for how long: `backup (pid 71 of root on web1) for 2m 10s`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(record) = &self.record else { return write!(f, "session {}", self.session) };
+        write!(f, "{record}")?;
+        match record.age() {
+            // Nobody wants to know that a lock has been held for 3.217 s.
+            Some(age) => write!(f, " for {}", humantime::format_duration(Duration::from_secs(age.as_secs()))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -90,8 +104,8 @@ impl Loss {
     }
 }
 
-impl std::fmt::Display for Loss {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Invalidated => f.write_str("its session has ended"),
             Self::Deleted => f.write_str("its session has ended and the key with it"),

@@ -61,6 +61,9 @@ impl Patience {
     /// A server that is merely busy (429, or no connection free) is asked for as long as there is time at all.
     pub(super) fn failed(&mut self, outlook: Outlook, sent: Moment, now: Moment) -> Option<Duration> {
         let silent_since = *self.silent_since.get_or_insert(sent);
+        if outlook != Outlook::TokenUnknown {
+            self.token_unknown_since = None;
+        }
         let is_over = match outlook {
             Outlook::Final => true,
             Outlook::Busy => false,
@@ -125,6 +128,9 @@ mod tests {
         assert!(patience.failed(Outlook::TokenUnknown, at(20_000), at(20_010)).is_some());
         assert!(patience.failed(Outlook::TokenUnknown, at(22_900), at(22_910)).is_some());
         assert!(patience.failed(Outlook::TokenUnknown, at(23_000), at(23_010)).is_none());
+        // Down again: what comes back starts from the beginning.
+        assert!(patience.failed(Outlook::Silent, at(23_100), at(23_110)).is_some());
+        assert!(patience.failed(Outlook::TokenUnknown, at(23_200), at(23_210)).is_some());
         patience.answered();
         assert!(patience.failed(Outlook::TokenUnknown, at(24_000), at(24_010)).is_some());
     }

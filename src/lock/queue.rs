@@ -73,10 +73,19 @@ impl Queue {
         self.ticket.is_some()
     }
 
-    /// Our entry is gone with its session.
+    /// Our entry is gone.
     pub(super) fn forget(&mut self) {
         self.ticket = None;
         self.first = false;
+    }
+
+    /// Removes our entry, whose session has ended or is about to. That it fails is all the same: whoever looks next sees
+    /// to it; but there may be nobody.
+    pub(super) fn abandon(&mut self, client: &Client, timeout: Duration) {
+        if let Some(leave) = self.leave() {
+            let _ = client.txn(&[leave], timeout);
+        }
+        self.forget();
     }
 
     /// Our entry's removal, to go with the transaction that takes the lock.

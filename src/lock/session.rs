@@ -65,7 +65,7 @@ impl LockSession {
         let info = client
             .session_info(id, timeout)
             .map_err(|error| Error::denied_session_read(client, error))?
-            .ok_or_else(|| Error::NoSuchSession { session: id.clone(), address: client.address().clone() })?;
+            .ok_or_else(|| Error::NoSuchSession { session: id.clone(), address: Box::new(client.address().clone()) })?;
         check_agreement(&info, options)?;
         let delay = LockDelay::shown(info.lock_delay);
         let ttl = info.ttl;

@@ -96,7 +96,13 @@ fn acquire_in_consul(
 ) -> Result<Held, Refused> {
     match lock::acquire(client, options, stop, &teller(inbox)) {
         Ok(holding) => Ok(Held::Consul(Box::new(holding))),
-        Err(error) => Err(Refused { class: class(&error), message: error.to_string() }),
+        Err(error) => {
+            let holder = match &error {
+                lock::Error::Held { holder, .. } => Some(holder.session.to_string()),
+                _ => None,
+            };
+            Err(Refused { holder, ..Refused::new(class(&error), &error) })
+        }
     }
 }
 
@@ -133,7 +139,7 @@ fn acquire_here(
 ) -> Result<Held, Refused> {
     let refuse = |error: &local::Error| {
         let class = if error.is_config() { Class::Configuration } else { Class::Internal };
-        Refused { class, message: error.to_string() }
+        Refused::new(class, error)
     };
     let mut held = match locks.try_lock(&key).map_err(|error| refuse(&error))? {
         Some(held) => held,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use consul_lock::clock::Moment;
 use consul_lock::lock::{Keeper, Stop};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
 mod backend;
 mod event;
@@ -78,9 +78,12 @@ pub(crate) fn run<R: FnMut(Note)>(plan: Plan, report: impl FnOnce() -> R) -> any
         background: plan.background,
         inherited: plan.inherited.clone(),
     };
+    // Nothing is lost meanwhile: an interrupt that finds the guard without its mask would kill it, and one that finds one
+    // of the two handlers of it would be heard by that alone.
+    let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).context("cannot block signals")?;
     let guard = guard::fork(guard_plan).context("cannot fork the guard")?;
     let (inbox, events) = channel();
-    signals::listen(&plan.inherited, guard.pid(), &inbox).context("cannot handle signals")?;
+    signals::listen(&plan.inherited, &mask, guard.pid(), &inbox).context("cannot handle signals")?;
     let now = Moment::now();
     let state = Run::new(now, plan.chain.clone(), plan.lock.here(now));
     let stop = Stop::new();

@@ -29,6 +29,8 @@ pub(crate) struct Refused {
     pub(crate) class: Class,
     /// What a person is told.
     pub(crate) message: String,
+    /// The session that has the lock, or the run on this machine, as CONSUL_LOCK_CHAIN names it.
+    pub(crate) holder: Option<String>,
 }
 
 /// The classes of refusals.
@@ -49,12 +51,18 @@ pub(crate) enum Class {
 }
 
 impl Refused {
+    /// Refused for a reason that has nothing to do with a holder.
+    pub(crate) fn new(class: Class, message: impl ToString) -> Self {
+        Self { class, message: message.to_string(), holder: None }
+    }
+
     /// Somebody else has the lock on this machine.
     pub(crate) fn held_here(key: &Key, holder: Option<&Record>) -> Self {
         let message = match holder {
             Some(record) => format!("{key} is held by {record}"),
             None => format!("{key} is held by another process on this machine"),
         };
-        Self { class: Class::Conflict, message }
+        let holder = holder.map(|record| format!("local:{}", record.run));
+        Self { class: Class::Conflict, message, holder }
     }
 }

@@ -32,13 +32,18 @@ fn main() {
     tests.extend(world::tests());
     tests.extend(matrix::tests());
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if args.iter().any(|arg| arg == "--list") {
+    let asked = |flag: &str| args.iter().any(|arg| arg == flag);
+    if asked("--list") {
+        // nextest asks for the ignored ones by themselves, and skips what it is told.
+        tests.retain(|_| !asked("--ignored"));
         tests.iter().for_each(|(name, _)| println!("{name}: test"));
         return;
     }
     let filters: Vec<_> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
     let all = tests.len();
-    tests.retain(|(name, _)| filters.is_empty() || filters.iter().any(|&filter| name.contains(filter)));
+    tests.retain(|(name, _)| {
+        filters.is_empty() || filters.iter().any(|&filter| name == filter || !asked("--exact") && name.contains(filter))
+    });
     println!("\nrunning {} tests", tests.len());
     let begun = Instant::now();
     let mut failed = Vec::new();

@@ -79,7 +79,8 @@ fn descriptors() {
     let scene = cast(&["sleep", "600"]).start(far());
     drop(file);
     let (keeper, guard, command) = (scene.keeper(), scene.guard(), scene.command());
-    assert_eq!(open_descriptors(command), expected);
+    // The dynamic loader opens and closes some of its own at the start.
+    await_that("the descriptors that it would have without us", || open_descriptors(command) == expected);
     assert_eq!(target(command, number).as_deref(), Some(notes.path()));
     await_that("keeper and guard to let go", || {
         [keeper, guard].into_iter().all(|pid| {
@@ -112,7 +113,8 @@ fn signals() {
     };
     assert_eq!(found("SigBlk:"), bits(&[Signal::SIGALRM]));
     // CHLD is set to default, or no status would be left for anybody; PIPE is default in the command.
-    assert_eq!(found("SigIgn:"), bits(&[Signal::SIGHUP, Signal::SIGUSR2]));
+    // 32 and 33 are the C library's own; a test runner may have been started with them ignored.
+    assert_eq!(found("SigIgn:") & !(3 << 31), bits(&[Signal::SIGHUP, Signal::SIGUSR2]));
     assert_eq!(found("SigCgt:"), 0);
     scene.hear_gone();
     scene.end();

@@ -47,8 +47,8 @@ pub fn now() -> f64 {
 
 /// When a diary says this, for the last time.
 pub fn last(diary: &str, word: &str) -> Option<f64> {
-    let lines = diary.lines().filter_map(|line| line.strip_prefix(word)?.trim().parse().ok());
-    lines.last()
+    let mut lines = diary.lines().filter_map(|line| line.strip_prefix(word)?.trim().parse().ok());
+    lines.next_back()
 }
 
 impl Ended {

@@ -53,7 +53,8 @@ pub enum Fault {
     CloseUnanswered,
     /// Consul does what was asked; the connection is closed without its answer.
     LoseReply,
-    /// The last answer of status 200 to the same method and path, whatever the query; passed on if there is none yet.
+    /// The last answer of status 200, or 409 as a transaction's refusal, to the same method and path, whatever query and
+    /// body; passed on if there is none yet.
     Stale,
 }
 

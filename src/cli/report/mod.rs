@@ -115,13 +115,25 @@ impl Report {
             LogFormat::Text => text::error(message, is_coloured(output.color)),
             LogFormat::Json => json::error(key, code, message),
         };
-        write_line(&line);
+        write_last(line);
     }
 }
 
 /// One system call a line, so that lines of several processes do not mix.
 fn write_line(line: &str) {
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// A line without a writer: in a thread all the same, which is not waited for if nobody reads.
+pub(crate) fn write_last(line: String) {
+    let (finished, done) = mpsc::channel::<()>();
+    let write = move || {
+        write_line(&line);
+        drop(finished);
+    };
+    if std::thread::Builder::new().name("report".into()).spawn(write).is_ok() {
+        let _ = done.recv_timeout(LAST_WORDS);
+    }
 }
 
 fn is_coloured(when: ColorArg) -> bool {

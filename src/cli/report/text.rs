@@ -49,16 +49,7 @@ impl Text {
         use Tone::{Bad, Plain, Warning};
         let key = &self.key;
         Some(match note {
-            Note::Waiting(holder) => {
-                let who = match &holder.record {
-                    Some(record) => match record.age() {
-                        Some(age) => format!("{record} for {}", duration::show(whole(age))),
-                        None => record.to_string(),
-                    },
-                    None => format!("session {}", holder.session),
-                };
-                (Normal, Plain, format!("waiting for {key}, held by {who}"))
-            }
+            Note::Waiting(holder) => (Normal, Plain, format!("waiting for {key}, held by {holder}")),
             Note::WaitingHere(Some(record)) => (Normal, Plain, format!("waiting for {key}, held by {record}")),
             Note::WaitingHere(None) => {
                 (Normal, Plain, format!("waiting for {key}, held by another process on this machine"))
@@ -69,7 +60,7 @@ impl Text {
                 (Normal, Plain, format!("waiting for {key} until its lock delay is over{left}: {why}"))
             }
             Note::Unqueued(why) => {
-                let mend = format!("key_prefix \"{key}/\" {{ policy = \"write\" }}");
+                let mend = format!("key_prefix \"{key}/.queue/\" {{ policy = \"write\" }}");
                 (
                     Normal,
                     Warning,
@@ -172,7 +163,9 @@ impl Text {
             Note::ReleaseUnanswered(why) => (
                 Normal,
                 Warning,
-                format!("{key} may not be released ({why}): it is free when its session's TTL has passed"),
+                format!(
+                    "{key} may not be released ({why}): if so, it is free when its session has ended and the lock delay is over"
+                ),
             ),
         })
     }

@@ -204,7 +204,7 @@ impl Attempt<'_> {
                 Standing::Missing | Standing::Free(_) if self.delay.left(now).is_some() => self.wait_out_delay()?,
                 Standing::Missing | Standing::Free(_) if now.since(seen.sent) > FRESH => self.read(Read::Consistent),
                 standing => match self.ask(&standing, seen.sent)? {
-                    Asked::Won(holding) => return Ok(holding),
+                    Asked::Won(holding) => return Ok(*holding),
                     Asked::Unproven => match self.prove()? {
                         Some(holding) => return Ok(holding),
                         None => self.read(Read::Consistent),
@@ -238,7 +238,7 @@ impl Attempt<'_> {
             && matches!(session.touch(&self.client, now), Touch::Gone)
         {
             self.queue_session = None;
-            self.queue.forget();
+            self.queue.abandon(&self.client, TIMEOUT);
         }
         match self.session.touch(&self.client, now) {
             Touch::Alive | Touch::Unknown(_) => Ok(()),
@@ -248,10 +248,10 @@ impl Attempt<'_> {
 
     fn replace_session(&mut self) -> Result<(), Error> {
         if !self.session.own {
-            let address = self.client.address().clone();
+            let address = Box::new(self.client.address().clone());
             return Err(Error::NoSuchSession { session: self.session.id.clone(), address });
         }
-        self.queue.forget();
+        self.queue.abandon(&self.client, TIMEOUT);
         self.session = open_session(&self.client, self.options, self.stop, self.tell, &mut self.patience)?;
         (self.tell)(Notice::SessionReplaced(self.session.id.clone()));
         Ok(())
@@ -272,7 +272,7 @@ impl Attempt<'_> {
     }
 
     fn foreign(&self, what: &'static str) -> Error {
-        Error::Foreign { key: self.options.key.clone(), address: self.client.address().clone(), what }
+        Error::Foreign { key: self.options.key.clone(), address: Box::new(self.client.address().clone()), what }
     }
 
     fn held_by_same_session(&self) -> Error {
@@ -297,9 +297,7 @@ impl Attempt<'_> {
                 let _ = client.txn(&ops, left());
             }
         }
-        if let Some(leave) = self.queue.leave() {
-            let _ = client.txn(&[leave], left());
-        }
+        self.queue.abandon(&client, left());
         for session in [self.queue_session.as_ref(), Some(&self.session)].into_iter().flatten().filter(|one| one.own) {
             let _ = client.destroy_session(&session.id, left());
         }

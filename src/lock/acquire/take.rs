@@ -19,7 +19,7 @@ const SAME_LEADER: Duration = Duration::from_secs(1);
 /// What came of asking for the key.
 pub(super) enum Asked {
     /// It is ours.
-    Won(Holding),
+    Won(Box<Holding>),
     /// It is ours, but whether its lock delay was kept is not proven.
     Unproven,
     /// Read the key again: it has changed, or the answer was lost.
@@ -45,7 +45,7 @@ impl Attempt<'_> {
             Ok(Txn::Done(entries)) => {
                 self.queue.forget();
                 let proven = first_time && Moment::now().since(read_at) < SAME_LEADER;
-                Ok(if proven { Asked::Won(self.holding(&entries, sent)?) } else { Asked::Unproven })
+                Ok(if proven { Asked::Won(Box::new(self.holding(&entries, sent)?)) } else { Asked::Unproven })
             }
             Ok(Txn::Refused(refusals)) => {
                 // Refused is refused: nothing of ours is in the key.

@@ -101,7 +101,7 @@ impl Attempt<'_> {
     pub(super) fn look_for_ourselves(&mut self, sent: Moment) -> Result<(), Error> {
         match self.queue_session.as_ref().unwrap_or(&self.session).renew(&self.client) {
             Touch::Alive => self.leave_line("its list does not show our own entry"),
-            Touch::Gone if self.queue_session.take().is_some() => self.queue.forget(),
+            Touch::Gone if self.queue_session.take().is_some() => self.queue.abandon(&self.client, TIMEOUT),
             Touch::Gone => self.replace_session()?,
             Touch::Unknown(error) => self.retry_later(error, sent)?,
         }

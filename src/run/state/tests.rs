@@ -46,7 +46,7 @@ fn holder() -> Holder {
 }
 
 fn refused() -> Refused {
-    Refused { class: Class::Conflict, message: "held".to_owned() }
+    Refused::new(Class::Conflict, "held")
 }
 
 fn signal(signal: Signal, origin: Origin) -> Event {

@@ -129,7 +129,7 @@ impl<'a> Connection<'a> {
             return Err(Ended);
         }
         let bytes = answer(reply.status, &reply.headers, &reply.body, reply.body.len());
-        if reply.status == 200 {
+        if matches!(reply.status, 200 | 409) {
             let key = (request.method.clone(), request.path().to_owned());
             lock(&self.shared.recorded).insert(key, bytes.clone());
         }

@@ -34,12 +34,13 @@ fn forwarding_starts_no_grace_however_often() {
 }
 
 #[test]
-fn at_the_spawn_the_terminals_signal_is_forwarded_since_the_command_may_have_been_born_after_it() {
+fn at_the_spawn_a_signal_is_forwarded_but_the_terminals_is_left_to_the_guard_which_got_it_too() {
     for which in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP] {
         let mut run = spawning();
-        assert_eq!(done(&run.on(signal(which, Origin::Terminal), at(MOMENT))), [Action::Forward(which)]);
+        assert_eq!(done(&run.on(signal(which, Origin::Outside), at(MOMENT))), [Action::Forward(which)]);
+        assert_eq!(done(&run.on(signal(which, Origin::Terminal), at(MOMENT))), []);
+        assert_eq!(done(&run.on(signal(which, Origin::Tree), at(MOMENT))), []);
     }
-    assert_eq!(done(&spawning().on(signal(Signal::SIGINT, Origin::Tree), at(MOMENT))), []);
 }
 
 #[test]
