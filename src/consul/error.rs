@@ -175,6 +175,8 @@ fn server_mend(body: &str) -> &'static str {
         "wait for the election, or see `consul operator raft list-peers`"
     } else if body.contains("Missing node registration") {
         "the agent has yet to register itself with the servers, so try again"
+    } else if body.contains("is in critical state") {
+        "the check has to pass first; serfHealth does soon after a host is back on the network"
     } else {
         "see the log of the agent and of its servers"
     }

@@ -102,14 +102,13 @@ impl Error {
 
 /// Answers that Consul gives the status 500, though asking again will not change them.
 fn is_final(body: &str) -> bool {
-    const TEXTS: [&str; 7] = [
+    const TEXTS: [&str; 6] = [
         "Invalid Session TTL",
         "Session TTL '",
         "Missing check",
         "Invalid Behavior",
         "failed session lookup",
         "invalid session",
-        "is in critical state",
     ];
     TEXTS.iter().any(|text| body.contains(text))
 }
@@ -148,6 +147,12 @@ mod tests {
         assert!(matches!(status(500, "No path to datacenter", Some("dc9")), Error::Misconfigured { .. }));
         let ns = "Bad request: Invalid query parameter: \"ns\" - Namespaces are a Consul Enterprise feature";
         assert!(matches!(status(400, ns, None), Error::Misconfigured { .. }));
+    }
+
+    #[test]
+    fn a_failing_check_passes() {
+        let body = "rpc error making call: Check 'serfHealth' is in critical state";
+        assert!(status(500, body, None).is_transient());
     }
 
     #[test]

@@ -1,0 +1,1 @@
+"""The proof by fault: see scripts/fault-test."""
