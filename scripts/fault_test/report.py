@@ -66,7 +66,7 @@ def summary(verdicts):
         ("… that came to their end", lambda v: v.done),
         ("… that were killed, by whomever", lambda v: len(v.killed)),
         ("shortest time from a lost run's last beat to the next run's first",
-         lambda v: "–" if v.closest is None else f"{v.closest:.3f} s"),
+         lambda v: "they overlap" if v.overlaps else "–" if v.closest is None else f"{v.closest:.3f} s"),
         ("processes left at the end", lambda v: len(v.survivors)),
         ("exit codes (negative: died of that signal)", lambda v: exits(v.codes)),
     ):
