@@ -404,12 +404,12 @@ fn a_terminal_has_job_control_and_a_size() {
     terminal.expect("24 80", SOON);
     terminal.prompt(SOON);
     terminal.send("sleep 1000; echo sta''tus $?\n");
-    eventually("sleep is in the foreground", SOON, || (terminal.foreground() != terminal.pid()).then_some(()));
+    terminal.expect_foreground("sleep", SOON);
     terminal.send("\x1a");
     terminal.expect("Stopped", SOON);
     terminal.prompt(SOON);
     terminal.send("fg\n");
-    eventually("sleep is there again", SOON, || (terminal.foreground() != terminal.pid()).then_some(()));
+    terminal.expect_foreground("sleep", SOON);
     terminal.send("\x03");
     terminal.expect("^C", SOON);
     terminal.prompt(SOON);

@@ -1,6 +1,6 @@
 //! A pseudo-terminal with a program on it that has it for its controlling terminal: what a person at a keyboard has.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,7 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{PtyMaster, grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::unistd::{Pid, tcgetpgrp};
 
-use super::{MARK, kill_survivors, marker};
+use super::{MARK, eventually, kill_survivors, marker, process_state};
 
 /// A terminal of 80 columns and 24 rows, and the program that leads its session. Dropping it kills the program and
 /// everything with its mark.
@@ -75,7 +75,7 @@ impl Pty {
     }
 
     /// Waits for the prompt of [`Pty::bash`], which must be back before the next command is typed: what is typed while
-    /// the shell takes the terminal back from a job is lost at times (measured: once in four runs).
+    /// the shell takes the terminal back from a job is lost at times.
     #[track_caller]
     pub fn prompt(&mut self, bound: Duration) {
         self.expect("\n$ ", bound);
@@ -123,6 +123,17 @@ impl Pty {
     /// The process group in the foreground.
     pub fn foreground(&self) -> Pid {
         tcgetpgrp(self.master()).expect("the terminal has a foreground")
+    }
+
+    /// Waits until the program of this name leads the process group in the foreground and is not stopped: from then on
+    /// Ctrl-C and Ctrl-Z are for it. Before it is executed a shell's child has the terminal already, and ignores them.
+    #[track_caller]
+    pub fn expect_foreground(&self, name: &str, bound: Duration) -> Pid {
+        eventually(&format!("{name} is in the foreground"), bound, || {
+            let group = self.foreground();
+            let comm = fs::read_to_string(format!("/proc/{group}/comm")).ok()?;
+            (comm.trim_end() == name && process_state(group.as_raw()) != Some('T')).then_some(group)
+        })
     }
 
     /// Gives the terminal another size, as a window does: the foreground gets SIGWINCH.
