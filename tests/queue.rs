@@ -13,7 +13,7 @@ use support::agent::{Agent, Options, PATIENCE};
 use support::line::{line, queue, waiter};
 use support::proxy::{Proxy, Seen};
 use support::running::Running;
-use support::{consul_lock_at, eventually, hold, process_state, run_on, unique_key};
+use support::{consul_lock_at, eventually, hold, process_state, unique_key};
 
 /// With a TTL of an hour nobody renews, and a query waits for a minute: what is asked then has another cause.
 const QUIET: &str = "--ttl=1h";
@@ -252,12 +252,13 @@ fn whoever_gives_up_names_the_holder_and_leaves_the_line() {
     assert!(left.len() == 2 && !left.contains(&theirs) && !left.contains(&its), "{left:?}");
     assert_eq!((agent.keys(&format!("{key}/")).len(), agent.sessions().len()), (2, 3));
 
-    let before = agent.requests().len();
-    let ended = run_on(&agent, &["run", "-n", &key, "-c", "echo ran"]);
+    let proxy = Proxy::start(&agent.http_addr());
+    let mut command = consul_lock_at(&proxy.addr());
+    let ended = Running::start(command.args(["run", "-n", &key, "-c", "echo ran"])).wait(PATIENCE);
     assert_eq!((ended.code(), ended.stdout.as_str()), (Some(75), ""), "{}", ended.stderr);
     assert!(ended.stderr.contains(&named), "{}", ended.stderr);
-    let asked = agent.requests().split_off(before);
-    assert!(!asked.iter().any(|request| request.contains("/txn")), "it never queues: {asked:?}");
+    let asked = proxy.requests();
+    assert!(!asked.iter().any(|seen| seen.target.contains("/txn")), "it never queues: {asked:#?}");
     end(holder);
     expect_all_done(vec![first, last]);
     agent.expect_nothing_left();

@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use support::agent::{Agent, Options, PATIENCE, consul_binary};
 use support::hold::diary;
-use support::line::{queue, waiter};
+use support::line::{line, queue, waiter};
 use support::proxy::{Fault, Proxy, Rule};
 use support::running::Running;
 use support::{consul_lock_at, consul_lock_on, eventually, hold, unique_key};
@@ -201,6 +201,27 @@ fn a_place_whose_answer_was_lost_is_left_like_any_other() {
     assert_eq!(waiter.wait(PATIENCE).signal(), Some(2));
     assert_eq!((agent.keys(&format!("{key}/")), agent.sessions().len()), (Vec::new(), 1));
     drop_politely(holder);
+    agent.expect_nothing_left();
+}
+
+#[test]
+fn a_line_that_somebody_deletes_forms_again() {
+    let agent = Agent::plain();
+    let key = unique_key("deleted");
+    let holder = hold(&agent, &[], &key);
+    let waiters: Vec<_> = (0..4).map(|_| waiter(&agent, &[], &key, "echo mine").0).collect();
+    let looks = || agent.requests().iter().filter(|request| request.contains("/.queue/?recurse")).count();
+    eventually("each has seen its place", PATIENCE, || (looks() >= 4).then_some(()));
+    let deleted = agent.ask("DELETE", &format!("/v1/kv/{key}/.queue/?recurse"), b"", PATIENCE).unwrap();
+    assert_eq!(deleted.status, 200);
+    // The first does not look any more: who comes later comes behind it.
+    eventually("the others are in line again", PATIENCE, || (line(&agent, &key).len() == 3).then_some(()));
+    drop_politely(holder);
+    for mut waiter in waiters {
+        let ended = waiter.wait(PATIENCE);
+        assert_eq!((ended.code(), ended.stdout.as_str()), (Some(0), "mine\n"), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("no place in the line"), "{}", ended.stderr);
+    }
     agent.expect_nothing_left();
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Queue {
     ticket: Option<String>,
     /// Our entry is there.
     joined: bool,
+    /// The line has shown it to us.
+    seen: bool,
     /// Nobody can come before us any more.
     first: bool,
     /// The token may not write, or not see, what is below the key.
@@ -56,7 +58,14 @@ pub(super) enum Place {
 
 impl Queue {
     pub(super) fn new(key: &Key) -> Self {
-        Self { prefix: format!("{key}/.queue/"), ticket: None, joined: false, first: false, unusable: false }
+        Self {
+            prefix: format!("{key}/.queue/"),
+            ticket: None,
+            joined: false,
+            seen: false,
+            first: false,
+            unusable: false,
+        }
     }
 
     /// Whether there is no line for us; then everybody wakes at every release.
@@ -75,10 +84,16 @@ impl Queue {
         self.joined
     }
 
+    /// Whether the token may see our entry, so that one that is not there was deleted.
+    pub(super) fn was_seen(&self) -> bool {
+        self.seen
+    }
+
     /// Our entry is gone.
     pub(super) fn forget(&mut self) {
         self.ticket = None;
         self.joined = false;
+        self.seen = false;
         self.first = false;
     }
 
@@ -131,6 +146,7 @@ impl Queue {
         let entries = client.list(&self.prefix, Read::Consistent, timeout)?.entries;
         let (place, dead) = place(entries, self.ticket.as_deref());
         self.first = place == Place::First;
+        self.seen |= place != Place::Nowhere;
         if !dead.is_empty() {
             remove(client, &dead, timeout);
         }

@@ -12,6 +12,9 @@ use crate::guard::{Cause, Report, Status};
 use crate::keeper::Order;
 use crate::scene::{Notes, Scene, cast, marked};
 
+/// At once, on a machine that is busy with other tests; what is not at once takes longer than this in every test.
+const SOON: Duration = Duration::from_secs(3);
+
 pub fn tests() -> Vec<Test> {
     let tests: [(&str, fn()); 19] = [
         ("an exit code is told as it is", exit_code),
@@ -147,7 +150,7 @@ fn no_grace() {
         let mut scene = cast(&sh(&script)).grace(Duration::ZERO).start(far());
         let asked = Moment::now();
         scene.order(&end);
-        assert!(scene.hear_gone().since(asked) < millis(500));
+        assert!(scene.hear_gone().since(asked) < SOON);
         assert_eq!(notes.read(), "");
         scene.end();
     }
@@ -167,7 +170,7 @@ fn hastened_end() {
     scene.order(&Order::End(Some(asked + millis(200))));
     scene.order(&Order::End(Some(asked + millis(5000))));
     let took = scene.hear_gone().since(asked);
-    assert!((millis(200)..millis(1000)).contains(&took), "{took:?}");
+    assert!((millis(200)..SOON).contains(&took), "{took:?}");
     scene.end();
 }
 
@@ -178,7 +181,7 @@ fn immediate_kill() {
     scene.hear(|report| *report == Report::Ending { cause: Cause::Asked });
     let asked = Moment::now();
     scene.order(&Order::Kill);
-    assert!(scene.hear_gone().since(asked) < millis(500));
+    assert!(scene.hear_gone().since(asked) < SOON);
     scene.end();
 }
 
@@ -266,7 +269,7 @@ fn background_loss() {
     let deadline = Moment::now() + millis(900);
     let mut scene = cast(&sh("trap '' TERM; sleep 600 & exit 0")).background("wait").start(Some(deadline));
     let gone = scene.hear_gone();
-    assert!(gone >= deadline && gone < deadline + millis(400));
+    assert!(gone >= deadline && gone < deadline + SOON);
     scene.end();
 }
 
@@ -276,7 +279,7 @@ fn background_kill_asked() {
         exited(&mut scene);
         let asked = Moment::now();
         scene.order(&Order::Kill);
-        assert!(scene.hear_gone().since(asked) < millis(500));
+        assert!(scene.hear_gone().since(asked) < SOON);
         scene.end();
     }
 }

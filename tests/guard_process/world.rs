@@ -67,20 +67,28 @@ fn open_descriptors(pid: Pid) -> Vec<i32> {
     open
 }
 
+/// Whether the process is sleep(1), and asleep.
+fn is_asleep(pid: Pid) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains("(sleep) S "))
+}
+
 fn descriptors() {
     let notes = Notes::new("inherited");
     let file = File::create(notes.path()).expect("a file");
     fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty())).expect("no CLOEXEC");
     let number = file.as_raw_fd();
     let mut without_us = Command::new("sleep").arg("600").spawn().expect("a sleep");
-    let expected = open_descriptors(Pid::from_raw(without_us.id().cast_signed()));
+    let its_pid = Pid::from_raw(without_us.id().cast_signed());
+    // The dynamic loader opens and closes some of its own at the start.
+    await_that("a sleep that sleeps", || is_asleep(its_pid));
+    let expected = open_descriptors(its_pid);
     without_us.kill().expect("a kill");
     without_us.wait().expect("an end");
     let scene = cast(&["sleep", "600"]).start(far());
     drop(file);
     let (keeper, guard, command) = (scene.keeper(), scene.guard(), scene.command());
-    // The dynamic loader opens and closes some of its own at the start.
-    await_that("the descriptors that it would have without us", || open_descriptors(command) == expected);
+    await_that("a command that sleeps", || is_asleep(command));
+    assert_eq!(open_descriptors(command), expected);
     assert_eq!(target(command, number).as_deref(), Some(notes.path()));
     await_that("keeper and guard to let go", || {
         [keeper, guard].into_iter().all(|pid| {

@@ -120,9 +120,10 @@ impl Attempt<'_> {
         self.queue.look(&self.client, TIMEOUT)
     }
 
-    /// Our entry is not in the list: it went with its session, or the token sees a list without it.
+    /// Our entry is not in the list: it went with its session, somebody deleted it, or the token sees a list without it.
     pub(super) fn look_for_ourselves(&mut self, sent: Moment) -> Result<(), Error> {
         match self.queue_session.as_ref().unwrap_or(&self.session).renew(&self.client) {
+            Touch::Alive if self.queue.was_seen() => self.queue.forget(),
             Touch::Alive => self.leave_line("its list does not show our own entry"),
             Touch::Gone if self.queue_session.take().is_some() => self.queue.abandon(&self.client, TIMEOUT),
             Touch::Gone => self.replace_session()?,
