@@ -12,7 +12,8 @@ use clap::Parser as _;
 use clap::error::ErrorKind;
 
 use crate::guard::Inherited;
-use crate::run::{self, Class, Note, Outcome};
+use crate::run::{self, Class, Outcome};
+use crate::sys;
 use args::{Cli, Command, RunArgs};
 use exit::{Exit, code};
 use report::Report;
@@ -24,6 +25,7 @@ use report::Report;
 pub(crate) fn main() -> anyhow::Result<Exit> {
     // First of all: what is opened or handled later would pass for inherited.
     let inherited = Inherited::read();
+    sys::share_heap();
     match Cli::try_parse() {
         Ok(Cli { command: Command::Run(args) }) => run(*args, inherited),
         Err(error) => {
@@ -44,19 +46,9 @@ fn run(args: RunArgs, inherited: Inherited) -> anyhow::Result<Exit> {
             return Ok(Exit::Code(refusal.code));
         }
     };
-    let report = Report::new(output, meant.key.clone(), meant.plan.kill_signal);
-    let no_guarantee = meant.no_guarantee;
-    let mut writer = None;
-    let outcome = run::run(meant.plan, || {
-        let writer = writer.insert(report.start());
-        for why in no_guarantee {
-            writer.tell(Note::NoGuarantee(why));
-        }
-        |note| writer.tell(note)
-    })?;
-    if let Some(writer) = writer {
-        writer.finish();
-    }
+    let mut report = Report::new(output, meant.key.clone(), meant.plan.kill_signal);
+    let outcome = run::run(meant.plan, |note| report.tell(&note))?;
+    report.finish();
     let exit = Exit::of(&outcome, meant.codes);
     if let Some(message) = last_word(&outcome, output.quiet) {
         let code = if let Exit::Code(code) = exit { code } else { code::INTERNAL };

@@ -56,8 +56,6 @@ pub(crate) struct Meant {
     pub(crate) codes: Codes,
     /// The lock's name, for messages.
     pub(crate) key: Key,
-    /// Why the promise is not kept, told by every run of which that is true.
-    pub(crate) no_guarantee: Vec<&'static str>,
 }
 
 /// Makes sense of `args`.
@@ -113,8 +111,8 @@ pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal
     };
     let chain = std::env::var("CONSUL_LOCK_CHAIN").unwrap_or_default();
     let chain = chain.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
-    let plan = Plan { lock, program: found, command, kill_signal, grace, background, inherited, chain };
-    Ok(Meant { plan, codes, key, no_guarantee })
+    let plan = Plan { lock, program: found, command, kill_signal, grace, background, inherited, chain, no_guarantee };
+    Ok(Meant { plan, codes, key })
 }
 
 /// The one key, with an answer to what people from other tools type.

@@ -22,9 +22,6 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// Most confirmations that may be unanswered at a time.
 const IN_FLIGHT: usize = 3;
 
-/// A command that ends sooner than this has needed no confirmation but the lock's own.
-const FIRST_AFTER: Duration = Duration::from_millis(50);
-
 /// How long the watch blocks. Confirmations notice within their own interval what a watch that hangs does not; a query
 /// that is abandoned keeps its place in the agent for as long.
 const WATCH: Duration = Duration::from_secs(5);
@@ -60,10 +57,10 @@ impl Keeper {
             tell: tell.clone(),
             stop: keeper.stop.clone(),
             events: events.clone(),
-            confirm_at: now + FIRST_AFTER,
+            confirm_at: now,
             in_flight: 0,
             failures: 0,
-            watch_at: Some(now + FIRST_AFTER),
+            watch_at: Some(now),
             index: holding.fence,
             quick: 0,
         };

@@ -31,6 +31,9 @@ use backend::Held;
 use event::{Action, Event};
 use state::Run;
 
+/// A command that ends sooner than this has needed no confirmation but the lock's own, and no thread that asks for one.
+const FIRST_KEEP: Duration = Duration::from_millis(50);
+
 /// Longest time that the keeper may take to kill what a guard has left.
 const TAKE_OVER: Duration = Duration::from_secs(1);
 
@@ -53,6 +56,8 @@ pub(crate) struct Plan {
     pub(crate) inherited: Inherited,
     /// The sessions of the runs that this one is nested in, outermost first.
     pub(crate) chain: Vec<String>,
+    /// Why the promise is not kept, told by every run of which that is true.
+    pub(crate) no_guarantee: Vec<&'static str>,
 }
 
 /// What the loop's channel carries.
@@ -64,12 +69,12 @@ enum Input {
     Event(Event),
 }
 
-/// Runs the command under the lock. The guard is forked first of all: from here on there may be threads. `report`
-/// begins to tell, which takes a thread, and gives the function that takes what is told.
+/// Runs the command under the lock. The guard is forked first of all: from here on there may be threads, and `report` is
+/// told what happens.
 ///
 /// # Errors
 /// A fault of the machine: no process, no thread, no handler to be had.
-pub(crate) fn run<R: FnMut(Note)>(plan: Plan, report: impl FnOnce() -> R) -> anyhow::Result<Outcome> {
+pub(crate) fn run(plan: Plan, mut report: impl FnMut(Note)) -> anyhow::Result<Outcome> {
     let guard_plan = guard::Plan {
         program: plan.program,
         argv: plan.command,
@@ -90,11 +95,20 @@ pub(crate) fn run<R: FnMut(Note)>(plan: Plan, report: impl FnOnce() -> R) -> any
     // Consul first: the other threads are started while it works.
     plan.lock.acquire(stop.clone(), inbox.clone()).context("cannot start a thread")?;
     listen_to(&guard, &inbox).context("cannot start a thread")?;
-    let report = report();
+    plan.no_guarantee.into_iter().for_each(|why| report(Note::NoGuarantee(why)));
     let inherited = plan.inherited;
-    let outcome =
-        Loop { guard: Some(guard), inbox, stop, held: None, keeper: None, chain: plan.chain, inherited, report }
-            .run(state, &events);
+    let outcome = Loop {
+        guard: Some(guard),
+        inbox,
+        stop,
+        held: None,
+        keep_at: None,
+        keeper: None,
+        chain: plan.chain,
+        inherited,
+        report,
+    }
+    .run(state, &events);
     Ok(outcome)
 }
 
@@ -118,6 +132,8 @@ struct Loop<R> {
     inbox: Sender<Input>,
     stop: Stop,
     held: Option<Held>,
+    /// When to begin to hold on to the lock.
+    keep_at: Option<Moment>,
     keeper: Option<Keeper>,
     chain: Vec<String>,
     inherited: Inherited,
@@ -127,6 +143,9 @@ struct Loop<R> {
 impl<R: FnMut(Note)> Loop<R> {
     fn run(mut self, mut state: Run, events: &Receiver<Input>) -> Outcome {
         loop {
+            if self.keep_at.is_some_and(|moment| moment <= Moment::now()) {
+                self.keep();
+            }
             let event = match self.next(&state, events) {
                 Input::Event(event) => event,
                 Input::Acquired(held) => {
@@ -141,15 +160,15 @@ impl<R: FnMut(Note)> Loop<R> {
                     return outcome;
                 }
             }
-            // After the command's start, which the lock's first confirmation is good for.
             if acquired {
-                self.keep();
+                self.keep_at = Some(Moment::now() + FIRST_KEEP);
             }
         }
     }
 
     fn next(&self, state: &Run, events: &Receiver<Input>) -> Input {
-        let wake_at = state.wake_at().unwrap_or_else(|| Moment::now() + Duration::from_secs(3600));
+        let wake_at = [state.wake_at(), self.keep_at].into_iter().flatten().min();
+        let wake_at = wake_at.unwrap_or_else(|| Moment::now() + Duration::from_secs(3600));
         match events.recv_timeout(wake_at.since(Moment::now())) {
             Ok(input) => input,
             // We hold a sender ourselves, so that the channel is never cut.
@@ -192,6 +211,7 @@ impl<R: FnMut(Note)> Loop<R> {
     }
 
     fn keep(&mut self) {
+        self.keep_at = None;
         let Some(held) = &self.held else { return };
         match held.keep(&self.inbox) {
             Ok(keeper) => self.keeper = keeper,
@@ -221,6 +241,7 @@ impl<R: FnMut(Note)> Loop<R> {
     }
 
     fn release(&mut self) {
+        self.keep_at = None;
         if let Some(keeper) = self.keeper.take() {
             keeper.stop();
         }

@@ -5,9 +5,7 @@ mod json;
 mod text;
 
 use std::io::{IsTerminal as _, Write as _};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc::{self, Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use consul_lock::lock::Key;
@@ -42,6 +40,9 @@ enum Level {
 pub(crate) struct Report {
     format: Format,
     level: Level,
+    writer: Option<Writer>,
+    /// Lines that found the queue full.
+    dropped: u64,
 }
 
 #[derive(Debug)]
@@ -63,50 +64,39 @@ impl Report {
             LogFormat::Text => Format::Text(Text::new(key, first_signal, is_coloured(output.color))),
             LogFormat::Json => Format::Json(Json::new(key)),
         };
-        Self { format, level }
+        Self { format, level, writer: None, dropped: 0 }
     }
 
-    /// Starts the writer. To be called when there may be threads.
-    pub(crate) fn start(self) -> Writer {
-        let (notes, inbox) = sync_channel(QUEUE);
-        let (finished, done) = mpsc::channel::<()>();
-        let dropped = Arc::new(AtomicU64::new(0));
-        let lost = dropped.clone();
-        let write = move || {
-            self.write_all(&inbox, &lost);
-            drop(finished);
-        };
-        // Without a thread nothing is told, which is no reason not to run.
-        let _ = std::thread::Builder::new().name("report".into()).spawn(write);
-        Writer { notes, done, dropped }
-    }
-
-    fn write_all(mut self, inbox: &Receiver<Note>, dropped: &AtomicU64) {
-        while let Ok(note) = inbox.recv() {
-            self.write(&note);
-            match dropped.swap(0, Ordering::Relaxed) {
-                0 => {}
-                count => self.say(&format!("{count} messages were dropped: nobody read standard error")),
-            }
-        }
-    }
-
-    fn write(&mut self, note: &Note) {
+    /// Takes a note and queues what is to be told of it; never waits. The writer is started by the first line that there
+    /// is: most runs have nothing to say.
+    pub(crate) fn tell(&mut self, note: &Note) {
         let line = match &mut self.format {
             Format::Text(text) => text.line(note, self.level),
             Format::Json(json) => json.line(note, self.level),
         };
-        if let Some(line) = line {
-            write_line(&line);
+        let Some(line) = line else { return };
+        let writer = self.writer.get_or_insert_with(Writer::start);
+        if self.dropped > 0 {
+            let message = format!("{} messages were dropped: nobody read standard error", self.dropped);
+            let line = match &self.format {
+                Format::Text(text) => text.plain(&message),
+                Format::Json(json) => json.plain(&message),
+            };
+            if writer.lines.try_send(line).is_ok() {
+                self.dropped = 0;
+            }
+        }
+        if writer.lines.try_send(line).is_err() {
+            self.dropped += 1;
         }
     }
 
-    fn say(&mut self, message: &str) {
-        let line = match &mut self.format {
-            Format::Text(text) => text.plain(message),
-            Format::Json(json) => json.plain(message),
-        };
-        write_line(&line);
+    /// Waits until all is written, but not for a standard error that nobody reads.
+    pub(crate) fn finish(self) {
+        if let Some(writer) = self.writer {
+            drop(writer.lines);
+            let _ = writer.done.recv_timeout(LAST_WORDS);
+        }
     }
 
     /// Tells the error that ended everything. For when there is no writer, or none any more.
@@ -149,25 +139,23 @@ fn is_coloured(when: ColorArg) -> bool {
     }
 }
 
-/// The end that takes notes.
+/// The thread that writes.
 #[derive(Debug)]
-pub(crate) struct Writer {
-    notes: SyncSender<Note>,
+struct Writer {
+    lines: SyncSender<String>,
     done: Receiver<()>,
-    dropped: Arc<AtomicU64>,
 }
 
 impl Writer {
-    /// Takes a note; never waits.
-    pub(crate) fn tell(&self, note: Note) {
-        if self.notes.try_send(note).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Waits until all is written, but not for a standard error that nobody reads.
-    pub(crate) fn finish(self) {
-        drop(self.notes);
-        let _ = self.done.recv_timeout(LAST_WORDS);
+    fn start() -> Self {
+        let (lines, inbox) = sync_channel::<String>(QUEUE);
+        let (finished, done) = mpsc::channel::<()>();
+        let write = move || {
+            inbox.iter().for_each(|line| write_line(&line));
+            drop(finished);
+        };
+        // Without a thread nothing is told, which is no reason not to run.
+        let _ = std::thread::Builder::new().name("report".into()).spawn(write);
+        Self { lines, done }
     }
 }
