@@ -35,6 +35,7 @@
 
 pub mod clock;
 pub mod consul;
+pub mod duration;
 pub mod lock;
 pub mod user;
 

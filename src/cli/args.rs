@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use consul_lock::duration;
 use nix::sys::signal::Signal;
 
-use super::{duration, signal};
+use super::signal;
 
 const EXAMPLES: &str = "\
 Examples:

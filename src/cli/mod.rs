@@ -1,7 +1,6 @@
 //! What a person types and reads: from arguments to a plan, from an outcome to messages and an exit code.
 
 mod args;
-mod duration;
 mod exit;
 mod plan;
 mod program;

@@ -9,9 +9,9 @@ use serde::Deserialize;
 use ureq::http::Method;
 
 use super::client::{Answer, Call, Client, encoded};
-use super::duration;
 use super::error::Error;
 use super::session_id::{SessionId, SessionIdError};
+use crate::duration;
 
 /// A key with what belongs to it (`KVPair` in Consul's Go client).
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,6 @@
 mod address;
 mod client;
 mod config;
-pub mod duration;
 mod error;
 mod failure;
 mod kv;

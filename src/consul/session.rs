@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 use ureq::http::Method;
 
 use super::client::{Call, Client};
-use super::duration;
 use super::error::Error;
 use super::session_id::SessionId;
+use crate::duration;
 
 /// What happens to the keys of a session that ends (`Behavior`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -122,7 +122,7 @@ impl RawSession {
     fn info(self) -> Result<SessionInfo, String> {
         let ttl = match self.ttl.as_str() {
             "" => None,
-            text => Some(duration::parse(text).ok_or_else(|| format!("a TTL of {text:?}"))?),
+            text => Some(duration::parse(text).map_err(|_| format!("a TTL of {text:?}"))?),
         };
         let behavior = match self.behavior.as_str() {
             "" | "release" => Behavior::Release,

@@ -102,9 +102,9 @@ impl Lock {
     /// [`Error::NotHeld`]; [`Error::LostBefore`] when it was not ours any more; whatever kept Consul from answering.
     pub fn unlock(&mut self) -> Result<(), Error> {
         let held = self.held.take().ok_or_else(|| Error::NotHeld(self.options.key.clone()))?;
-        let result = held.holding.release(&Stop::new());
+        // First, or its watch would take our own release for a loss.
         held.keeper.stop();
-        match result {
+        match held.holding.release(&Stop::new()) {
             Release::Released => Ok(()),
             Release::AlreadyGone => Err(Error::LostBefore(Loss::Invalidated)),
             Release::Unanswered(error) => Err(error),

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use consul_lock::duration;
 use consul_lock::lock::{Key, Loss};
 use nix::sys::signal::Signal;
 
 use super::Level;
-use crate::cli::duration;
 use crate::run::Note;
 
 /// Tells in text.

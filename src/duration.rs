@@ -1,4 +1,4 @@
-//! Durations as they are typed and as they are read. The grammar is that of Go's `time.ParseDuration` without a sign
+//! Durations as they are typed, as people read them, and as Consul does. The grammar is that of Go's `time.ParseDuration` without a sign
 //! (`15s`, `1m30s`, `.5s`, `1.5h`), since that is how Consul and its users write them, and a bare number is seconds,
 //! as for flock(1) and timeout(1). Units beyond Go's are refused rather than guessed: `1M` is a month to one crate and
 //! a minute to most people.
@@ -21,7 +21,7 @@ const DECIMALS: usize = 18;
 
 /// Why a text is no duration.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub(crate) enum DurationError {
+pub enum DurationError {
     /// Nothing between the quotes.
     #[error("the duration is empty: write for example 15s, 1m30s or 500ms")]
     Empty,
@@ -62,7 +62,10 @@ pub(crate) enum DurationError {
 }
 
 /// The duration that `text` means; fractions of a nanosecond are dropped.
-pub(crate) fn parse(text: &str) -> Result<Duration, DurationError> {
+///
+/// # Errors
+/// What is wrong with the text, and what to write instead.
+pub fn parse(text: &str) -> Result<Duration, DurationError> {
     let own = || text.to_owned();
     if text.is_empty() {
         return Err(DurationError::Empty);
@@ -141,7 +144,8 @@ fn hint(text: &str, unit: &str) -> String {
 
 /// A duration for a person to read: `1 h 5 m`, `1 m 30 s`, `23.5 s`, `500 ms`. It is rounded to what matters at its
 /// size: whole seconds from a minute on, tenths from ten seconds on, else milliseconds or less.
-pub(crate) fn show(duration: Duration) -> String {
+#[must_use]
+pub fn show(duration: Duration) -> String {
     let exact = duration.as_nanos();
     let grain = grain(exact);
     let nanos = (exact + grain / 2) / grain * grain;
@@ -164,6 +168,18 @@ pub(crate) fn show(duration: Duration) -> String {
     let decimals = decimals.trim_end_matches('0');
     let point = if decimals.is_empty() { "" } else { "." };
     format!("{}{point}{decimals} {unit}", nanos / size)
+}
+
+/// A duration so that Go reads it back (`time.ParseDuration`): in seconds where it is whole seconds, else in milliseconds
+/// or nanoseconds.
+#[must_use]
+pub fn format(duration: Duration) -> String {
+    let nanos = duration.as_nanos();
+    match nanos {
+        _ if nanos.is_multiple_of(SECOND) => format!("{}s", nanos / SECOND),
+        _ if nanos.is_multiple_of(MILLISECOND) => format!("{}ms", nanos / MILLISECOND),
+        _ => format!("{nanos}ns"),
+    }
 }
 
 /// What a duration of `nanos` nanoseconds is rounded to for reading, in nanoseconds.
@@ -308,6 +324,12 @@ mod tests {
             let text = format!("{hours}h{minutes}m{}.{:03}s", millis / 1000, millis % 1000);
             let expected = Duration::from_secs(hours * 3600 + minutes * 60) + Duration::from_millis(millis);
             prop_assert_eq!(parse(&text), Ok(expected));
+        }
+
+        #[test]
+        fn what_is_written_for_consul_reads_back(nanos in 0..=i64::MAX as u64) {
+            let duration = Duration::from_nanos(nanos);
+            prop_assert_eq!(parse(&format(duration)), Ok(duration));
         }
 
         #[test]
