@@ -81,6 +81,21 @@ fn a_lock_is_held_until_it_is_unlocked() {
 }
 
 #[test]
+fn an_unlock_whose_answer_takes_its_time_is_no_loss() {
+    let agent = Agent::plain();
+    let key = unique_key("lib");
+    let mut proxy = Proxy::start(&agent.http_addr());
+    let mut lock = client(&proxy.addr()).lock_opts(options(&key));
+    let lost = lock.lock(&Stop::new()).expect("a free lock");
+    let watched = |seen: &support::proxy::Seen| seen.target.contains("wait=");
+    eventually("the key is watched", BOUND, || proxy.requests().iter().any(watched).then_some(()));
+    // Consul has removed the key, which a watch would see, half a second before the answer.
+    proxy.rules(vec![Rule::new(Fault::DelayReply(Duration::from_millis(500))).method("PUT").prefix("/v1/txn")]);
+    lock.unlock().expect("it is ours");
+    assert_eq!(lost.recv_timeout(BOUND), Err(RecvTimeoutError::Disconnected));
+}
+
+#[test]
 fn of_two_locks_on_a_key_one_waits_for_the_other_and_gets_a_greater_fence() {
     let agent = Agent::plain();
     let key = unique_key("lib");
