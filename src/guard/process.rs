@@ -310,11 +310,14 @@ impl Guard {
     }
 }
 
-/// One line on descriptor 2, if it can be written at once.
+/// How long the last words may wait for descriptor 2, in milliseconds: a terminal takes nothing while somebody else writes.
+const LAST_WORDS: u16 = 1000;
+
+/// One line on descriptor 2, if it can be written soon: all are dead, and nobody waits for us.
 fn last_words() {
     let error = io::stderr();
     let mut polled = [PollFd::new(error.as_fd(), PollFlags::POLLOUT)];
-    let ready = poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    let ready = poll(&mut polled, LAST_WORDS).is_ok_and(|ready| ready > 0)
         && polled[0].revents().is_some_and(|events| events.contains(PollFlags::POLLOUT));
     if ready {
         let line =
