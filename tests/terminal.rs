@@ -253,7 +253,8 @@ mod jobs {
     #[test]
     fn a_job_that_is_killed_leaves_its_tree_to_the_guard() {
         let mut desk = Desk::new();
-        let script = r#"trap "" TERM; setsid sleep 1000 & echo rea""dy; while :; do sleep 0.1; done"#;
+        // It is the one in a session of its own that says so: before that, the job's end would be its own.
+        let script = r#"trap "" TERM; setsid sh -c "echo rea\"\"dy; exec sleep 1000" & while :; do sleep 0.1; done"#;
         desk.start_until_ready(&format!("run -k 0.5 -- sh -c '{script}' &"));
         desk.pty.send("kill -9 %1\n");
         desk.expect_none(&["sleep", "sh", "consul-lock", "lock-guard"]);
