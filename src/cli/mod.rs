@@ -41,17 +41,17 @@ fn run(args: RunArgs, inherited: Inherited) -> anyhow::Result<Exit> {
     let meant = match plan::make(args, inherited) {
         Ok(meant) => meant,
         Err(refusal) => {
-            Report::error(output, None, refusal.code, &refusal.message);
+            Report::error(output, &[], refusal.code, &refusal.message);
             return Ok(Exit::Code(refusal.code));
         }
     };
-    let mut report = Report::new(output, meant.key.clone(), meant.plan.kill_signal);
+    let mut report = Report::new(output, meant.keys.clone(), meant.plan.kill_signal);
     let outcome = run::run(meant.plan, |note| report.tell(&note))?;
     report.finish();
     let exit = Exit::of(&outcome, meant.codes);
     if let Some(message) = last_word(&outcome, output.quiet) {
         let code = if let Exit::Code(code) = exit { code } else { code::INTERNAL };
-        Report::error(output, Some(&meant.key), code, &message);
+        Report::error(output, &meant.keys, code, &message);
     }
     Ok(exit)
 }

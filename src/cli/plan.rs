@@ -54,8 +54,8 @@ pub(crate) struct Meant {
     pub(crate) plan: Plan,
     /// The exit codes that were chosen.
     pub(crate) codes: Codes,
-    /// The lock's name, for messages.
-    pub(crate) key: Key,
+    /// The lock's keys, for messages.
+    pub(crate) keys: Vec<Key>,
 }
 
 /// Makes sense of `args`.
@@ -112,7 +112,7 @@ pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal
     let chain = std::env::var("CONSUL_LOCK_CHAIN").unwrap_or_default();
     let chain = chain.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
     let plan = Plan { lock, program: found, command, kill_signal, grace, background, inherited, chain, no_guarantee };
-    Ok(Meant { plan, codes, key })
+    Ok(Meant { plan, codes, keys: vec![key] })
 }
 
 /// The one key, with an answer to what people from other tools type.
