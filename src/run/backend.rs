@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use consul_lock::Client;
 use consul_lock::clock::Moment;
-use consul_lock::consul::Error as ConsulError;
 use consul_lock::lock::{self, Claim, Holding, Keeper, Key, LockOptions, Notice, Release, Stop, Tell};
 
 use super::Input;
@@ -101,31 +100,8 @@ fn acquire_in_consul(
                 lock::Error::Held { holder, .. } => Some(holder.session.to_string()),
                 _ => None,
             };
-            Err(Refused { holder, ..Refused::new(class(&error), &error) })
+            Err(Refused { holder, ..Refused::new(Class::from(&error), &error) })
         }
-    }
-}
-
-/// What a lock's error means to the one who wanted it.
-fn class(error: &lock::Error) -> Class {
-    use lock::Error;
-    match error {
-        Error::Held { .. } | Error::Delayed { .. } | Error::HeldBySameSession { .. } => Class::Conflict,
-        Error::Denied { .. } => Class::Denied,
-        Error::Foreign { .. } => Class::Configuration,
-        Error::NoSuchSession { .. } | Error::Contradiction { .. } | Error::TooTight(_) | Error::NoLockDelay(_) => {
-            Class::Usage
-        }
-        Error::Consul(ConsulError::Denied { .. }) => Class::Denied,
-        // Consul is there, and will say the same again.
-        Error::Consul(
-            ConsulError::Misconfigured { .. }
-            | ConsulError::Tls { .. }
-            | ConsulError::Redirect { .. }
-            | ConsulError::Rejected { .. },
-        ) => Class::Configuration,
-        Error::Consul(_) => Class::Unavailable,
-        _ => Class::Internal,
     }
 }
 

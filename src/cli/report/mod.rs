@@ -11,7 +11,7 @@ use std::time::Duration;
 use consul_lock::lock::Key;
 use nix::sys::signal::Signal;
 
-use super::args::{ColorArg, LogFormat, Output};
+use super::output::{ColorArg, LogFormat, Output};
 use crate::run::Note;
 use json::Json;
 use text::Text;
