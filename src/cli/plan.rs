@@ -6,47 +6,16 @@ use std::os::unix::ffi::OsStringExt as _;
 
 use std::time::Duration;
 
-use consul_lock::Client;
-use consul_lock::consul::{Behavior, Config, ConfigError, Secret, SessionId, Settings};
+use consul_lock::consul::{Behavior, SessionId};
 use consul_lock::lock::{Key, LockDelay, LockOptions, SessionOptions, Ttl};
 
-use super::args::{BackgroundArg, BehaviorArg, Connection, RunArgs};
-use super::exit::{Codes, code};
-use super::program::{self, NotRunnable};
+use super::args::{BackgroundArg, BehaviorArg, RunArgs};
+use super::exit::Codes;
+use super::program;
+use super::refusal::Refusal;
 use crate::guard::{self, Background, Inherited};
 use crate::local::{Locks, Place};
 use crate::run::{LockPlan, Plan};
-
-/// Something that cannot be done, found before anything was done.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    /// Exit code.
-    pub(crate) code: u8,
-    /// What, and the mend.
-    pub(crate) message: String,
-}
-
-impl Refusal {
-    fn usage(message: impl ToString) -> Self {
-        Self { code: code::USAGE, message: message.to_string() }
-    }
-
-    fn configuration(message: impl ToString) -> Self {
-        Self { code: code::CONFIGURATION, message: message.to_string() }
-    }
-}
-
-impl From<ConfigError> for Refusal {
-    fn from(error: ConfigError) -> Self {
-        if error.is_usage() { Self::usage(error) } else { Self::configuration(error) }
-    }
-}
-
-impl From<NotRunnable> for Refusal {
-    fn from(error: NotRunnable) -> Self {
-        Self { code: error.exit_code(), message: error.to_string() }
-    }
-}
 
 /// A run as it was meant.
 pub(crate) struct Meant {
@@ -54,8 +23,8 @@ pub(crate) struct Meant {
     pub(crate) plan: Plan,
     /// The exit codes that were chosen.
     pub(crate) codes: Codes,
-    /// The lock's name, for messages.
-    pub(crate) key: Key,
+    /// The lock's keys, for messages.
+    pub(crate) keys: Vec<Key>,
 }
 
 /// Makes sense of `args`.
@@ -112,7 +81,7 @@ pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal
     let chain = std::env::var("CONSUL_LOCK_CHAIN").unwrap_or_default();
     let chain = chain.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
     let plan = Plan { lock, program: found, command, kill_signal, grace, background, inherited, chain, no_guarantee };
-    Ok(Meant { plan, codes, key })
+    Ok(Meant { plan, codes, keys: vec![key] })
 }
 
 /// The one key, with an answer to what people from other tools type.
@@ -219,7 +188,7 @@ fn consul_lock(
         }
         options.terms().map_err(Refusal::usage)?;
     }
-    let client = Client::new(config(args.connection)?)?;
+    let client = args.connection.client()?;
     Ok(LockPlan::Consul { client, options: Box::new(options) })
 }
 
@@ -248,21 +217,4 @@ fn session_options(args: &RunArgs) -> Result<SessionOptions, Refusal> {
         ttl: session.ttl.map(Ttl::new).transpose().map_err(Refusal::usage)?,
         ..SessionOptions::default()
     })
-}
-
-fn config(flags: Connection) -> Result<Config, ConfigError> {
-    let settings = Settings {
-        http_addr: flags.http_addr,
-        token: flags.token.map(Secret::new),
-        token_file: flags.token_file,
-        ca_file: flags.ca_file,
-        ca_path: flags.ca_path,
-        client_cert: flags.client_cert,
-        client_key: flags.client_key,
-        tls_server_name: flags.tls_server_name,
-        datacenter: flags.datacenter,
-        namespace: flags.namespace,
-        partition: flags.partition,
-    };
-    settings.resolve(&|name| std::env::var(name).ok())
 }

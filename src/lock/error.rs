@@ -64,8 +64,8 @@ pub enum Error {
     /// Consul refused in words that are new to us.
     #[error("Consul at {address:#} refused to lock {key}: {answer}")]
     Refused {
-        /// The lock that was wanted.
-        key: Key,
+        /// The key that was to be locked: the lock's own or one below it.
+        key: String,
         /// Who refused it.
         address: Box<Address>,
         /// What came back.
@@ -130,18 +130,18 @@ impl Error {
         Self::denied(client, error, "reading the session", "session_prefix \"\" { policy = \"write\" }".to_owned())
     }
 
-    /// The error of a request about the key.
-    pub(super) fn about_key(client: &Client, key: &Key, error: ConsulError) -> Self {
+    /// The error of a request about a key, the lock's own or one below it.
+    pub(super) fn about_key(client: &Client, key: &str, error: ConsulError) -> Self {
         Self::denied(client, error, "access to the key", key_rule(key))
     }
 
     /// A refusal that nothing else explains.
-    pub(super) fn refused(client: &Client, key: &Key, answer: &str) -> Self {
-        Self::Refused { key: key.clone(), address: Box::new(client.address().clone()), answer: answer.to_owned() }
+    pub(super) fn refused(client: &Client, key: &str, answer: &str) -> Self {
+        Self::Refused { key: key.to_owned(), address: Box::new(client.address().clone()), answer: answer.to_owned() }
     }
 
     /// A denial within a transaction.
-    pub(super) fn denied_key(client: &Client, key: &Key, answer: &str) -> Self {
+    pub(super) fn denied_key(client: &Client, key: &str, answer: &str) -> Self {
         let address = Box::new(client.address().clone());
         Self::Denied { address, what: "writing the key", answer: answer.to_owned(), rule: key_rule(key) }
     }
@@ -158,6 +158,6 @@ impl Error {
     }
 }
 
-fn key_rule(key: &Key) -> String {
-    format!("key \"{}\" {{ policy = \"write\" }}", key.as_str().replace('\\', "\\\\").replace('"', "\\\""))
+fn key_rule(key: &str) -> String {
+    format!("key \"{}\" {{ policy = \"write\" }}", key.replace('\\', "\\\\").replace('"', "\\\""))
 }

@@ -117,7 +117,7 @@ impl Lock {
     /// [`Error::InUse`] while anybody holds it, [`Error::Foreign`] when it is no lock.
     pub fn destroy(&mut self) -> Result<(), Error> {
         let key = &self.options.key;
-        let about = |error| Error::about_key(&self.client, key, error);
+        let about = |error| Error::about_key(&self.client, key.as_str(), error);
         let reply = self.client.get(key.as_str(), Read::Consistent, TIMEOUT).map_err(about)?;
         let Some(entry) = reply.entry else { return Ok(()) };
         if entry.session.is_some() {
@@ -142,7 +142,7 @@ fn watch(mut lease: Lease, inbox: &Receiver<Notice>, losses: &Sender<Loss>) {
                 lease.confirm(sent);
                 continue;
             }
-            Ok(Notice::Lost(loss)) => loss,
+            Ok(Notice::Lost { loss, .. }) => loss,
             Ok(_) => continue,
             Err(RecvTimeoutError::Timeout) => Loss::Unconfirmed,
             // The lock was given back.

@@ -1,6 +1,7 @@
 //! How a run can end.
 
-use consul_lock::lock::{Key, Loss, Record};
+use consul_lock::consul::Error as ConsulError;
+use consul_lock::lock::{self, Key, Loss, Record};
 use nix::sys::signal::Signal;
 
 /// How a run ended; one table turns it into an exit code.
@@ -48,6 +49,38 @@ pub(crate) enum Class {
     Configuration,
     /// A fault of our own, or of the machine.
     Internal,
+}
+
+/// What a lock's error means to the one who wanted it.
+impl From<&lock::Error> for Class {
+    fn from(error: &lock::Error) -> Self {
+        use lock::Error;
+        match error {
+            Error::Held { .. } | Error::Delayed { .. } | Error::HeldBySameSession { .. } => Self::Conflict,
+            Error::Denied { .. } => Self::Denied,
+            Error::Foreign { .. } => Self::Configuration,
+            Error::NoSuchSession { .. } | Error::Contradiction { .. } | Error::TooTight(_) | Error::NoLockDelay(_) => {
+                Self::Usage
+            }
+            Error::Consul(error) => Self::from(error),
+            _ => Self::Internal,
+        }
+    }
+}
+
+/// What Consul's error means to the one who asked.
+impl From<&ConsulError> for Class {
+    fn from(error: &ConsulError) -> Self {
+        match error {
+            ConsulError::Denied { .. } => Self::Denied,
+            // Consul is there, and will say the same again.
+            ConsulError::Misconfigured { .. }
+            | ConsulError::Tls { .. }
+            | ConsulError::Redirect { .. }
+            | ConsulError::Rejected { .. } => Self::Configuration,
+            _ => Self::Unavailable,
+        }
+    }
 }
 
 impl Refused {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::delay::DelayWatch;
 use super::error::Error;
 use super::holding::Holding;
+use super::key::Key;
 use super::notice::{Holder, Notice, Tell, Trouble};
 use super::options::LockOptions;
 use super::patience::{Outlook, Patience};
@@ -21,7 +22,7 @@ use super::standing::Standing;
 use super::stop::{Stop, Stopped};
 use crate::clock::Moment;
 use crate::consul::{Client, Entry, Error as ConsulError, Op, Read};
-use take::Asked;
+use take::{Asked, Won};
 use wait::First;
 
 /// Longest wait for the reply to a request that Consul answers at once.
@@ -60,6 +61,7 @@ pub fn acquire(client: &Client, options: &LockOptions, stop: &Stop, tell: &Tell)
     let mut attempt = Attempt {
         client: client.clone(),
         options,
+        key: &options.key,
         stop,
         tell,
         give_up_at,
@@ -76,13 +78,15 @@ pub fn acquire(client: &Client, options: &LockOptions, stop: &Stop, tell: &Tell)
         told_delay: false,
         asked: false,
     };
+    // A thread that panicked has read nothing; so we read.
+    let first = first.join().unwrap_or_else(|_| attempt.read(Read::Consistent));
     let result = attempt.compete(first);
     match (&result, &attempt.queue_session) {
         (Ok(_), Some(session)) => destroy(client, session),
         (Ok(_), None) => {}
         (Err(_), _) => attempt.clean_up(),
     }
-    result
+    result.map(|won| Holding::new(client, options, &attempt.session, vec![won.claim], won.sent))
 }
 
 /// An answer to a read, and when it was asked for.
@@ -150,6 +154,8 @@ struct Attempt<'a> {
     /// The waiter's one connection.
     client: Client,
     options: &'a LockOptions,
+    /// The key that is wanted.
+    key: &'a Key,
     stop: &'a Stop,
     tell: &'a Tell,
     give_up_at: Option<Moment>,
@@ -174,9 +180,9 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    fn compete(&mut self, first: JoinHandle<ReadResult>) -> Result<Holding, Error> {
-        // A thread that panicked has read nothing; so we read.
-        let mut next = first.join().unwrap_or_else(|_| self.read(Read::Consistent));
+    /// Gets the key, of which there is a first reading.
+    fn compete(&mut self, first: ReadResult) -> Result<Won, Error> {
+        let mut next = first;
         loop {
             if self.stop.is_thrown() {
                 return Err(Error::Stopped);
@@ -196,7 +202,7 @@ impl Attempt<'_> {
             next = match Standing::of(seen.entry.as_ref(), &self.session.id) {
                 Standing::Foreign(what) => return Err(self.foreign(what)),
                 Standing::Ours if self.is_this_run(seen.entry.as_ref()) => match self.prove()? {
-                    Some(holding) => return Ok(holding),
+                    Some(won) => return Ok(won),
                     None => self.read(Read::Consistent),
                 },
                 Standing::Ours => return Err(self.held_by_same_session()),
@@ -207,9 +213,9 @@ impl Attempt<'_> {
                 Standing::Missing | Standing::Free(_) if self.delay.left(now).is_some() => self.wait_out_delay()?,
                 Standing::Missing | Standing::Free(_) if now.since(seen.sent) > FRESH => self.read(Read::Consistent),
                 standing => match self.ask(&standing, seen.sent)? {
-                    Asked::Won(holding) => return Ok(*holding),
+                    Asked::Won(won) => return Ok(*won),
                     Asked::Unproven => match self.prove()? {
-                        Some(holding) => return Ok(holding),
+                        Some(won) => return Ok(won),
                         None => self.read(Read::Consistent),
                     },
                     Asked::Again => self.read(Read::Consistent),
@@ -220,7 +226,7 @@ impl Attempt<'_> {
     }
 
     fn read(&self, kind: Read) -> ReadResult {
-        read(&self.client, self.options.key.as_str(), kind, TIMEOUT)
+        read(&self.client, self.key.as_str(), kind, TIMEOUT)
     }
 
     fn retry_later(&mut self, error: ConsulError, sent: Moment) -> Result<(), Error> {
@@ -229,7 +235,7 @@ impl Attempt<'_> {
                 (self.tell)(Notice::Retrying(Trouble::from(&error)));
                 Ok(self.stop.pause(pause)?)
             }
-            None => Err(Error::about_key(&self.client, &self.options.key, error)),
+            None => Err(Error::about_key(&self.client, self.key.as_str(), error)),
         }
     }
 
@@ -275,11 +281,11 @@ impl Attempt<'_> {
     }
 
     fn foreign(&self, what: &'static str) -> Error {
-        Error::Foreign { key: self.options.key.clone(), address: Box::new(self.client.address().clone()), what }
+        Error::Foreign { key: self.key.clone(), address: Box::new(self.client.address().clone()), what }
     }
 
     fn held_by_same_session(&self) -> Error {
-        Error::HeldBySameSession { key: self.options.key.clone(), session: self.session.id.clone() }
+        Error::HeldBySameSession { key: self.key.clone(), session: self.session.id.clone() }
     }
 
     /// Leaves nothing behind: gives back a key that may have become ours, then ends the session, in that order, since a
@@ -290,7 +296,7 @@ impl Attempt<'_> {
         let until = Moment::now() + CLEAN_UP;
         let left = || until.since(Moment::now()).max(Duration::from_millis(1));
         if self.asked {
-            let (key, session) = (self.options.key.as_str(), &self.session.id);
+            let (key, session) = (self.key.as_str(), &self.session.id);
             // A given session may hold the key for another run; that one is not ours to give back.
             if let Ok(reply) = client.get(key, Read::Consistent, left())
                 && let Some(entry) = reply.entry.filter(|entry| self.is_this_run(Some(entry)))
