@@ -56,11 +56,7 @@ impl Readers {
         session: &'a SessionId,
         value: &'a [u8],
     ) -> Vec<Op<'a>> {
-        let check = match standing {
-            Standing::Free(index) => Op::CheckIndex { key, index: *index },
-            _ => Op::CheckNotExists { key },
-        };
-        let mut ops = vec![check];
+        let mut ops = vec![standing.check(key)];
         ops.extend(pass(key, session));
         ops.extend([Op::CheckNotExists { key: &self.own }, self.sign(session, value)]);
         ops

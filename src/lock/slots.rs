@@ -18,6 +18,11 @@ pub(super) fn path(key: &Key, slot: u16) -> String {
     if slot <= 1 { key.to_string() } else { format!("{key}/.slot/{slot}") }
 }
 
+/// A key that is never there, whose name any rule for the slots is good for: the first slot is the key itself.
+pub(super) fn witness(key: &Key) -> String {
+    format!("{key}/.slot/1")
+}
+
 /// The key that says that Go's `api.Semaphore` uses `key` as its prefix.
 pub(super) fn semaphore_path(key: &Key) -> String {
     format!("{key}/.lock")
@@ -59,8 +64,8 @@ pub(super) enum Pick {
     Ours(u16),
     /// This one is free, and was so as it says.
     Take(u16, Standing),
-    /// None can be had, and this is a holder of one; whoever is first to be named.
-    Held(Holder),
+    /// None can be had, and these hold some of them.
+    Held(Vec<Holder>),
     /// Nobody has one, and nobody may have one yet.
     Delayed,
 }
@@ -89,11 +94,12 @@ pub(super) fn pick(
     if let Some((slot, standing)) = again.or_else(any) {
         return Pick::Take(*slot, (*standing).clone());
     }
-    let held = standings.iter().find_map(|standing| match standing {
+    let holder = |standing: &Standing| match standing {
         Standing::Held(holder) => Some(holder.clone()),
         _ => None,
-    });
-    held.map_or(Pick::Delayed, Pick::Held)
+    };
+    let held: Vec<_> = standings.iter().filter_map(holder).collect();
+    if held.is_empty() { Pick::Delayed } else { Pick::Held(held) }
 }
 
 #[cfg(test)]
@@ -173,7 +179,10 @@ mod tests {
                     prop_assert_eq!(slot, free[seed % free.len()]);
                     prop_assert_eq!(standing, standings[usize::from(slot) - 1].clone());
                 }
-                Pick::Held(_) => prop_assert!(free.is_empty() && standings.contains(&held())),
+                Pick::Held(holders) => {
+                    let count = standings.iter().filter(|standing| **standing == held()).count();
+                    prop_assert!(free.is_empty() && count > 0 && holders.len() == count);
+                }
                 Pick::Delayed => prop_assert!(free.is_empty() && !standings.contains(&held())),
                 other => prop_assert!(false, "{other:?}"),
             }

@@ -56,12 +56,17 @@ impl From<&lock::Error> for Class {
     fn from(error: &lock::Error) -> Self {
         use lock::Error;
         match error {
-            Error::Held { .. } | Error::Delayed { .. } | Error::HeldBySameSession { .. } => Self::Conflict,
+            Error::Held { .. } | Error::AllHeld { .. } | Error::Delayed { .. } | Error::HeldBySameSession { .. } => {
+                Self::Conflict
+            }
             Error::Denied { .. } => Self::Denied,
             Error::Foreign { .. } => Self::Configuration,
-            Error::NoSuchSession { .. } | Error::Contradiction { .. } | Error::TooTight(_) | Error::NoLockDelay(_) => {
-                Self::Usage
-            }
+            Error::NoSuchSession { .. }
+            | Error::Contradiction { .. }
+            | Error::TooTight(_)
+            | Error::NoLockDelay(_)
+            | Error::SharedDelete
+            | Error::SharedValue(_) => Self::Usage,
             Error::Consul(error) => Self::from(error),
             _ => Self::Internal,
         }

@@ -2,13 +2,17 @@
 //! index checked in the same transaction: Consul tests the lock delay before raft and not after, so that a blind request
 //! in flight when a session ends would have the key at once, with the old holder still at work.
 
+mod look;
+mod reader;
+mod semaphore;
 mod take;
 mod wait;
+mod watch;
+mod writer;
 
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::delay::DelayWatch;
+use super::delay::Delays;
 use super::error::Error;
 use super::holding::Holding;
 use super::key::Key;
@@ -16,14 +20,18 @@ use super::notice::{Holder, Notice, Tell, Trouble};
 use super::options::LockOptions;
 use super::patience::{Outlook, Patience};
 use super::queue::Queue;
+use super::readers::MAX_VALUE;
 use super::record::Record;
 use super::session::{LockSession, Touch};
-use super::standing::Standing;
+use super::slots::{self, Pick};
+use super::standing::{SEMAPHORES, Standing};
 use super::stop::{Stop, Stopped};
 use crate::clock::Moment;
-use crate::consul::{Client, Entry, Error as ConsulError, Op, Read};
+use crate::consul::{Behavior, Client, Entry, Error as ConsulError, Op, Read};
+use look::{ReadResult, Seen, begin_to_look, look, read};
 use take::{Asked, Won};
 use wait::First;
+use watch::Watches;
 
 /// Longest wait for the reply to a request that Consul answers at once.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,17 +54,20 @@ pub fn acquire(client: &Client, options: &LockOptions, stop: &Stop, tell: &Tell)
     let give_up_at = options.patience().map(|patience| Moment::now() + patience);
     // Throwing the switch ends all connections of the client that waits, so that it must not be the caller's.
     let client = &client.separate();
-    let first = first_read(client, options)?;
+    let shared = options.sharing.is_shared();
+    if let Some(value) = options.value.as_ref().filter(|value| shared && value.len() > MAX_VALUE) {
+        return Err(Error::SharedValue(value.len()));
+    }
+    let first = begin_to_look(client, &options.key, options.sharing.slots())?;
     let mut patience = Patience::new(options.retry_for, give_up_at);
     let session = open_session(client, options, stop, tell, &mut patience)?;
-    if !session.terms.guaranteed() && !options.no_guarantee {
-        let id = session.id.clone();
+    if let Some(error) = unfit(&session, options) {
         if session.own {
             destroy(client, &session);
         }
-        return Err(Error::NoLockDelay(id));
+        return Err(error);
     }
-    let record = Record::new(options.program.as_deref(), session.terms.delay());
+    let record = Record::new(options.program.as_deref(), session.terms.delay()).sharing(options.sharing);
     let value = options.value.clone().unwrap_or_else(|| record.to_value());
     let mut attempt = Attempt {
         client: client.clone(),
@@ -69,17 +80,20 @@ pub fn acquire(client: &Client, options: &LockOptions, stop: &Stop, tell: &Tell)
         session,
         record,
         value,
-        delay: DelayWatch::default(),
+        delay: Delays::default(),
         queue: Queue::new(&options.key),
         queue_session: None,
-        free_before: None,
+        watches: None,
+        free_before: Vec::new(),
         quick: 0,
         told: None,
         told_delay: false,
-        asked: false,
+        told_limit: false,
+        asked: Vec::new(),
+        sees_readers: false,
     };
     // A thread that panicked has read nothing; so we read.
-    let first = first.join().unwrap_or_else(|_| attempt.read(Read::Consistent));
+    let first = first.join().unwrap_or_else(|_| attempt.look());
     let result = attempt.compete(first);
     match (&result, &attempt.queue_session) {
         (Ok(_), Some(session)) => destroy(client, session),
@@ -87,30 +101,6 @@ pub fn acquire(client: &Client, options: &LockOptions, stop: &Stop, tell: &Tell)
         (Err(_), _) => attempt.clean_up(),
     }
     result.map(|won| Holding::new(client, options, &attempt.session, vec![won.claim], won.sent))
-}
-
-/// An answer to a read, and when it was asked for.
-struct Seen {
-    entry: Option<Entry>,
-    index: u64,
-    sent: Moment,
-}
-
-type ReadResult = Result<Seen, (ConsulError, Moment)>;
-
-fn read(client: &Client, key: &str, read: Read, timeout: Duration) -> ReadResult {
-    let sent = Moment::now();
-    match client.get(key, read, timeout) {
-        Ok(reply) => Ok(Seen { entry: reply.entry, index: reply.index, sent }),
-        Err(error) => Err((error, sent)),
-    }
-}
-
-/// Reads the key on a connection of its own, beside the making of the session.
-fn first_read(client: &Client, options: &LockOptions) -> Result<JoinHandle<ReadResult>, Error> {
-    let (client, key) = (client.separate(), options.key.clone());
-    let thread = std::thread::Builder::new().name("first-read".into());
-    Ok(thread.spawn(move || read(&client, key.as_str(), Read::Consistent, TIMEOUT))?)
 }
 
 fn open_session(
@@ -144,6 +134,14 @@ fn open_session(
     }
 }
 
+/// Why a session cannot be used for such a lock.
+fn unfit(session: &LockSession, options: &LockOptions) -> Option<Error> {
+    if !session.terms.guaranteed() && !options.no_guarantee {
+        return Some(Error::NoLockDelay(session.id.clone()));
+    }
+    (options.sharing.is_shared() && session.behavior == Behavior::Delete).then_some(Error::SharedDelete)
+}
+
 /// Ends a session of ours that holds nothing; one that Consul does not hear of ends by its TTL.
 fn destroy(client: &Client, session: &LockSession) {
     let _ = client.destroy_session(&session.id, CLEAN_UP);
@@ -163,24 +161,30 @@ struct Attempt<'a> {
     session: LockSession,
     record: Record,
     value: Vec<u8>,
-    delay: DelayWatch,
+    delay: Delays,
     queue: Queue,
     /// What our entry in the line is under, where the lock's own session was given to us.
     queue_session: Option<LockSession>,
-    /// How the key was when the second in line last found it free.
-    free_before: Option<Standing>,
+    /// What the first in line for a semaphore watches.
+    watches: Option<Watches>,
+    /// The slots that the second in line last found free, and how they were.
+    free_before: Vec<(u16, Standing)>,
     /// How many blocking queries in a row were answered at once with nothing new.
     quick: u32,
     /// The holder that was told of last.
     told: Option<Holder>,
     /// That a lock delay is waited for was told, since the last holder.
     told_delay: bool,
-    /// A lock request was sent, and the key may be ours without our knowing.
-    asked: bool,
+    /// That somebody has another limit was told.
+    told_limit: bool,
+    /// Lock requests were sent for these slots, which may be ours without our knowing.
+    asked: Vec<u16>,
+    /// The token is known to see the key's readers.
+    sees_readers: bool,
 }
 
 impl Attempt<'_> {
-    /// Gets the key, of which there is a first reading.
+    /// Gets the key, or one of its slots, of which there is a first reading; no reader is inside then.
     fn compete(&mut self, first: ReadResult) -> Result<Won, Error> {
         let mut next = first;
         loop {
@@ -191,42 +195,84 @@ impl Attempt<'_> {
                 Ok(seen) => seen,
                 Err((error, sent)) => {
                     self.retry_later(error, sent)?;
-                    next = self.read(Read::Consistent);
+                    next = self.look();
                     continue;
                 }
             };
             self.patience.answered();
             self.keep_session()?;
-            let now = Moment::now();
-            self.delay.observe(seen.entry.as_ref(), now);
-            next = match Standing::of(seen.entry.as_ref(), &self.session.id) {
-                Standing::Foreign(what) => return Err(self.foreign(what)),
-                Standing::Ours if self.is_this_run(seen.entry.as_ref()) => match self.prove()? {
+            if self.is_shared() && !self.asked.is_empty() && self.find_own_entry()? {
+                match self.prove(1)? {
                     Some(won) => return Ok(won),
-                    None => self.read(Read::Consistent),
-                },
-                Standing::Ours => return Err(self.held_by_same_session()),
-                Standing::Held(holder) => {
-                    self.begin_to_wait(holder)?;
-                    self.wait_in_line(&First::Watches(seen.index))?
+                    None => next = self.look(),
                 }
-                Standing::Missing | Standing::Free(_) if self.delay.left(now).is_some() => self.wait_out_delay()?,
-                Standing::Missing | Standing::Free(_) if now.since(seen.sent) > FRESH => self.read(Read::Consistent),
-                standing => match self.ask(&standing, seen.sent)? {
-                    Asked::Won(won) => return Ok(*won),
-                    Asked::Unproven => match self.prove()? {
-                        Some(won) => return Ok(won),
-                        None => self.read(Read::Consistent),
-                    },
-                    Asked::Again => self.read(Read::Consistent),
-                    Asked::Delayed => self.wait_out_delay()?,
+                continue;
+            }
+            let now = Moment::now();
+            let won = match self.judge(&seen, now)? {
+                Pick::Foreign(slot, what) => return Err(self.foreign(slots::path(self.key, slot), what)),
+                Pick::Ours(slot) if self.is_this_run(&seen, slot) => self.prove(slot)?,
+                Pick::Ours(_) => return Err(self.held_by_same_session()),
+                Pick::Held(holders) => {
+                    let holder = self.whom(holders)?;
+                    self.begin_to_wait(holder)?;
+                    next = self.wait_in_line(&First::Watches([seen.index, seen.below_index]))?;
+                    continue;
+                }
+                Pick::Delayed => {
+                    next = self.wait_out_delay()?;
+                    continue;
+                }
+                Pick::Take(..) if now.since(seen.sent) > FRESH => None,
+                Pick::Take(slot, standing) => match self.ask(slot, &standing, seen.sent)? {
+                    Asked::Won(won) => Some(*won),
+                    Asked::Unproven => self.prove(slot)?,
+                    Asked::Again => None,
+                    // Another slot may be had.
+                    Asked::Delayed if self.slots() > 1 => {
+                        next = Ok(seen);
+                        continue;
+                    }
+                    Asked::Delayed => {
+                        next = self.wait_out_delay()?;
+                        continue;
+                    }
                 },
             };
+            // Nobody is inside any more when it is ours, and it is still ours when nobody is inside any more.
+            if let Some(won) = won
+                && let Some(won) = self.outlast_readers(won)?
+            {
+                return Ok(won);
+            }
+            next = self.look();
         }
     }
 
-    fn read(&self, kind: Read) -> ReadResult {
-        read(&self.client, self.key.as_str(), kind, TIMEOUT)
+    /// What to do about the slots as they were seen.
+    fn judge(&mut self, seen: &Seen, now: Moment) -> Result<Pick, Error> {
+        if slots::has_semaphore(self.key, &seen.below) {
+            return Err(self.foreign(slots::semaphore_path(self.key), SEMAPHORES));
+        }
+        let entries = slots::arrange(self.key, self.slots(), seen.entry.as_ref(), &seen.below);
+        self.delay.observe(&entries, now);
+        let standings: Vec<_> = entries.iter().map(|entry| Standing::of(*entry, &self.session.id)).collect();
+        self.compare_limits(&standings);
+        let is_barred = |slot| self.delay.is_running(slot, now);
+        Ok(slots::pick(&standings, self.asked.last().copied(), is_barred, |sides| fastrand::usize(..sides)))
+    }
+
+    /// How many slots there are to choose from.
+    fn slots(&self) -> u16 {
+        self.options.sharing.slots()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.options.sharing.is_shared()
+    }
+
+    fn look(&self) -> ReadResult {
+        look(&self.client, self.key, self.slots())
     }
 
     fn retry_later(&mut self, error: ConsulError, sent: Moment) -> Result<(), Error> {
@@ -266,10 +312,16 @@ impl Attempt<'_> {
         Ok(())
     }
 
+    /// Whether the slot that our session holds is held for this run.
+    fn is_this_run(&self, seen: &Seen, slot: u16) -> bool {
+        let entries = slots::arrange(self.key, self.slots(), seen.entry.as_ref(), &seen.below);
+        !self.is_shared()
+            && entries.get(usize::from(slot) - 1).copied().flatten().is_some_and(|entry| self.is_own(entry))
+    }
+
     /// Under a session that was given, another run may hold the key; the run in the record tells us from it.
-    fn is_this_run(&self, entry: Option<&Entry>) -> bool {
-        let run = |entry: &Entry| Record::read(&entry.value).map(|record| record.run);
-        self.session.own || entry.and_then(run).is_some_and(|run| run == self.record.run)
+    fn is_own(&self, entry: &Entry) -> bool {
+        self.session.own || Record::read(&entry.value).is_some_and(|record| record.run == self.record.run)
     }
 
     fn time_left(&self) -> Option<Duration> {
@@ -280,8 +332,8 @@ impl Attempt<'_> {
         self.time_left().is_some_and(|left| left.is_zero())
     }
 
-    fn foreign(&self, what: &'static str) -> Error {
-        Error::Foreign { key: self.key.clone(), address: Box::new(self.client.address().clone()), what }
+    fn foreign(&self, key: String, what: &'static str) -> Error {
+        Error::Foreign { key, address: Box::new(self.client.address().clone()), what }
     }
 
     fn held_by_same_session(&self) -> Error {
@@ -295,11 +347,12 @@ impl Attempt<'_> {
         let client = self.client.separate();
         let until = Moment::now() + CLEAN_UP;
         let left = || until.since(Moment::now()).max(Duration::from_millis(1));
-        if self.asked {
-            let (key, session) = (self.key.as_str(), &self.session.id);
+        for slot in std::mem::take(&mut self.asked) {
+            let (path, session) = (self.path(slot), &self.session.id);
+            let key = path.as_str();
             // A given session may hold the key for another run; that one is not ours to give back.
             if let Ok(reply) = client.get(key, Read::Consistent, left())
-                && let Some(entry) = reply.entry.filter(|entry| self.is_this_run(Some(entry)))
+                && let Some(entry) = reply.entry.filter(|entry| self.is_own(entry))
             {
                 let index = entry.modify_index;
                 let ops = [Op::CheckSession { key, session }, Op::DeleteCas { key, index }];

@@ -326,12 +326,8 @@ fn take<'a>(readers: &'a Readers, shared: bool, standing: &Standing, session: &'
     if shared {
         return readers.enter("k", standing, session, b"");
     }
-    let check = match standing {
-        Standing::Free(index) => Op::CheckIndex { key: "k", index: *index },
-        _ => Op::CheckNotExists { key: "k" },
-    };
     let lock = Op::Lock { key: "k", session, value: b"", flags: LOCK_FLAGS };
-    [check, lock].into_iter().chain(readers.look()).collect()
+    [standing.check("k"), lock].into_iter().chain(readers.look()).collect()
 }
 
 #[derive(Debug, Clone, Copy)]
