@@ -129,7 +129,7 @@ fn the_first_slot_is_the_key_to_those_without_a_limit_and_to_consul_lock() {
     theirs.wait(PATIENCE);
     let (one, slot) = hold_slot(&agent, &["--limit", "1"], &key);
     assert_eq!((slot.as_str(), one.stderr().as_str()), ("1", ""));
-    [one, second, third].map(end);
+    [one, second, third].into_iter().for_each(end);
     assert_eq!(agent.sessions().len(), 0);
     assert_eq!(agent.keys(""), Vec::<String>::new());
 }
@@ -171,7 +171,7 @@ fn a_slot_that_was_lost_waits_for_its_delay_while_the_others_go_on() {
     let (after, slot_after) = hold_slot(&agent, &flags, &key);
     assert_eq!(slot_after, slot);
     assert!(destroyed.elapsed() >= Duration::from_secs(7), "{:?}", destroyed.elapsed());
-    [keeps, after].map(end);
+    [keeps, after].into_iter().for_each(end);
 
     // The second in line has looked twice by now at the slot that is free.
     std::thread::sleep(Duration::from_millis(11_500).saturating_sub(waits_since.elapsed()));
