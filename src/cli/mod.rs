@@ -12,6 +12,7 @@ mod refusal;
 mod report;
 mod run;
 mod signal;
+mod systemd;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
