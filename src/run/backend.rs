@@ -96,11 +96,12 @@ fn acquire_in_consul(
     match lock::acquire(client, options, stop, &teller(inbox)) {
         Ok(holding) => Ok(Held::Consul(Box::new(holding))),
         Err(error) => {
-            let holder = match &error {
-                lock::Error::Held { holder, .. } => Some(holder.session.to_string()),
-                _ => None,
+            let holders = match &error {
+                lock::Error::Held { holder, .. } => vec![holder.session.to_string()],
+                lock::Error::SeveralHeld(held) => held.iter().map(|(_, holder)| holder.session.to_string()).collect(),
+                _ => Vec::new(),
             };
-            Err(Refused { holder, ..Refused::new(Class::from(&error), &error) })
+            Err(Refused { holders, ..Refused::new(Class::from(&error), &error) })
         }
     }
 }

@@ -77,6 +77,13 @@ impl Text {
             Note::SessionReplaced(id) => {
                 (Normal, Warning, format!("the session ended while waiting for {names}; waiting on under {id}"))
             }
+            Note::StartedAgain { lost, session } => {
+                let what = lost.as_ref().map_or_else(|| "the session".to_owned(), Key::to_string);
+                let message = format!(
+                    "lost {what} while waiting for the rest of {names}; all was given back, starting again under {session}"
+                );
+                (Normal, Warning, message)
+            }
             Note::Acquired { grant, after } => {
                 let session = grant.session.as_ref().map_or_else(String::new, |id| format!(", session {id}"));
                 let after = duration::show(*after);

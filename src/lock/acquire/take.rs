@@ -8,12 +8,13 @@ use crate::clock::Moment;
 use crate::consul::{Entry, Op, Refusal, RefusalReason, Txn};
 use crate::lock::claim::Claim;
 use crate::lock::error::Error;
+use crate::lock::key::Key;
 use crate::lock::standing::{LOCK_FLAGS, Standing};
 
 /// A consistent read asked a quorum, which elects nobody for this long: a lock transaction that was answered within it
 /// was answered by the leader that the read found. A later answer may be a new leader's, in the first moments of which
 /// the lock delay is not enforced.
-const SAME_LEADER: Duration = Duration::from_secs(1);
+pub(super) const SAME_LEADER: Duration = Duration::from_secs(1);
 
 /// The key, as it was taken by a request that was sent at `sent`, which confirms it.
 pub(super) struct Won {
@@ -115,15 +116,20 @@ impl Attempt<'_> {
     }
 
     fn won(&self, entries: &[Entry], sent: Moment) -> Result<Won, Error> {
-        let (key, session) = (self.key.as_str(), Some(&self.session.id));
+        Ok(Won { claim: self.claim(self.key, entries)?, sent })
+    }
+
+    /// The claim on a key, out of the answer that says it is ours.
+    pub(super) fn claim(&self, lock: &Key, entries: &[Entry]) -> Result<Claim, Error> {
+        let (key, session) = (lock.as_str(), Some(&self.session.id));
         // An answer with another session in it was made for somebody else, and repeated by a proxy or cache.
         let ours = |entry: &&Entry| entry.key == key && entry.session.as_ref() == session;
         let entry = entries
             .iter()
             .rfind(ours)
             .ok_or_else(|| Error::refused(&self.client, key, "the lock's own entry was not in the answer"))?;
-        let claim = Claim {
-            key: self.key.clone(),
+        Ok(Claim {
+            key: lock.clone(),
             path: key.to_owned(),
             flags: LOCK_FLAGS,
             value: self.value.clone(),
@@ -131,7 +137,6 @@ impl Attempt<'_> {
             keep: self.options.keep_key,
             fence: entry.modify_index,
             lock_index: entry.lock_index,
-        };
-        Ok(Won { claim, sent })
+        })
     }
 }
