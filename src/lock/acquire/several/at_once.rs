@@ -2,7 +2,7 @@
 
 use super::super::take::SAME_LEADER;
 use super::super::{FRESH, ReadResult, Seen, TIMEOUT, begin_to_read, join};
-use super::Several;
+use super::{Several, Wanted};
 use crate::clock::Moment;
 use crate::consul::{Entry, Op, Refusal, RefusalReason, Txn};
 use crate::lock::error::Error;
@@ -23,7 +23,7 @@ enum Asked {
     Unknown,
 }
 
-impl Several<'_> {
+impl<'a> Several<'a> {
     /// Tries to take all keys at once; nothing if that cannot be.
     pub(super) fn all_at_once(&mut self, first: Vec<ReadResult>) -> Result<Option<Holding>, Error> {
         let (mut next, mut repeated) = (first, false);
@@ -31,9 +31,11 @@ impl Several<'_> {
             if self.stop.is_thrown() {
                 return Err(Error::Stopped);
             }
-            let seen = match next.into_iter().collect::<Result<Vec<_>, _>>() {
+            let keep = |(result, wanted): (ReadResult, &Wanted<'a>)| result.map_err(|failed| (wanted.key, failed));
+            let seen = match next.into_iter().zip(&self.wanted).map(keep).collect::<Result<Vec<_>, _>>() {
                 Ok(seen) => seen,
-                Err((error, sent)) => {
+                Err((key, (error, sent))) => {
+                    self.attempt.key = key;
                     self.attempt.retry_later(error, sent)?;
                     next = self.read_all()?;
                     continue;
