@@ -6,7 +6,7 @@ use consul_lock::duration;
 use consul_lock::lock::{Key, Loss};
 use nix::sys::signal::Signal;
 
-use super::Level;
+use super::{Level, names};
 use crate::run::Note;
 
 /// Tells in text.
@@ -188,23 +188,6 @@ fn verdict(loss: &Loss, grace: Duration) -> String {
     match (loss, grace.is_zero()) {
         (_, true) => "killing the command".to_owned(),
         (_, false) => format!("ending the command, {} to go until SIGKILL", duration::show(grace)),
-    }
-}
-
-/// So many keys are named; of more, the first ones and a number.
-const NAMED: usize = 4;
-
-/// Keys in a message: `a, b and c`.
-fn names(keys: &[Key]) -> String {
-    let mut names: Vec<_> = keys.iter().map(Key::to_string).collect();
-    if names.len() > NAMED {
-        names.truncate(NAMED - 1);
-        names.push(format!("{} more", keys.len() - names.len()));
-    }
-    match names.split_last() {
-        Some((last, first @ [_, ..])) => format!("{} and {last}", first.join(", ")),
-        Some((only, [])) => only.clone(),
-        None => String::new(),
     }
 }
 
