@@ -299,6 +299,76 @@ fn a_run_within_a_run_never_waits_for_what_waits_for_it() {
 }
 
 #[test]
+fn several_keys_are_taken_from_their_readers_in_order_and_read_together() {
+    let agent = Agent::start(Options { acl: true, ..Options::default() });
+    let root = |flags: &[&str], keys: &[&str], script: &str| {
+        let mut command = consul_lock_on(&agent);
+        command.env("CONSUL_HTTP_TOKEN", agent.root_token()).arg("run").args(flags).args(keys).args(["-c", script]);
+        Running::start(&mut command)
+    };
+    let names: Vec<String> = (0..32).map(|number| format!("s/{number:02}")).collect();
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    let few = &all[..3];
+    let both = root(&["--shared"], &all[1..3], "echo started; exec sleep 1000");
+    both.expect_stdout("started", PATIENCE);
+    let session = readers(&agent, all[1])[0].clone();
+    assert_eq!(
+        (agent.keys("s/"), agent.kv(all[1])),
+        ([1, 2].map(|key| format!("s/0{key}/.read/{session}")).into(), None)
+    );
+    // In one transaction, or where that is too long for it in the next one.
+    for keys in [few, &all] {
+        let ended = root(&["-n"], keys, "echo ran").wait(PATIENCE);
+        assert_eq!((ended.code(), ended.stdout.as_str()), (Some(75), ""), "{}", ended.stderr);
+        let held = |key: &str| ended.stderr.contains(&format!("{key} is held by sh (pid {} ", both.pid()));
+        assert!(held(all[1]) && held(all[2]) && !held(all[0]), "{}", ended.stderr);
+        assert_eq!(agent.keys("s/").len(), 2);
+    }
+    let ended = root(&["-n", "--shared"], few, "echo reads").wait(PATIENCE);
+    assert_eq!((ended.code(), ended.stdout.as_str()), (Some(0), "reads\n"), "{}", ended.stderr);
+
+    let writer = root(&[], few, "echo writes");
+    eventually("it has the first two keys", PATIENCE, || agent.holder(all[0]).and(agent.holder(all[1])));
+    writer.expect_stderr(&format!("waiting for {}, held by sh", all[1]), PATIENCE);
+    assert_eq!((writer.stdout().as_str(), agent.kv(all[2])), ("", None));
+    end(both);
+    assert_eq!(done(writer).stdout, "writes\n");
+    assert_eq!((agent.keys(""), agent.sessions().len()), (Vec::new(), 0));
+
+    let slots = [(); 2].map(|()| {
+        let run = root(&["--limit", "2"], &all[..2], "echo $CONSUL_LOCK_SLOT; exec sleep 1000");
+        run.expect_stdout("\n", PATIENCE);
+        run
+    });
+    let ended = root(&["-n", "--limit", "2"], &all[..2], "echo ran").wait(PATIENCE);
+    assert_eq!((ended.code(), ended.stdout.as_str()), (Some(75), ""), "{}", ended.stderr);
+    assert!(ended.stderr.contains(&format!("all 2 slots of {} are held", all[0])), "{}", ended.stderr);
+    slots.into_iter().for_each(end);
+
+    // With a token that may see the readers and no more, it takes some requests, and no less.
+    let rules = |key: &&str| {
+        format!("key \"{key}\" {{ policy = \"write\" }}\nkey_prefix \"{key}/.read/\" {{ policy = \"read\" }}\n")
+    };
+    let session_rule = "session_prefix \"\" { policy = \"write\" }\n".to_owned();
+    let sees = agent.token_with(&few.iter().map(rules).fold(session_rule.clone(), |all, one| all + &one));
+    let blind = agent.token_with(
+        &few[..2].iter().map(rules).fold(session_rule + "key \"s/02\" { policy = \"write\" }\n", |all, one| all + &one),
+    );
+    for flags in [&["-n"][..], &[]] {
+        let run = |token: &str| {
+            let mut command = consul_lock_on(&agent);
+            command.env("CONSUL_HTTP_TOKEN", token).arg("run").args(flags).args(few).args(["-c", "echo ran"]);
+            Running::start(&mut command).wait(PATIENCE)
+        };
+        assert_eq!((run(&sees).code(), run(&sees).stdout.as_str()), (Some(0), "ran\n"));
+        let ended = run(&blind);
+        assert_eq!((ended.code(), ended.stdout.as_str()), (Some(77), ""), "{}", ended.stderr);
+        assert!(ended.stderr.contains("key_prefix \"s/02/.read/\""), "{}", ended.stderr);
+        assert_eq!((agent.keys(""), agent.sessions().len()), (Vec::new(), 0));
+    }
+}
+
+#[test]
 fn what_readers_cannot_have_is_refused() {
     let agent = Agent::start(Options { acl: true, ..Options::default() });
     let long = "x".repeat(1025);

@@ -7,7 +7,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use consul_lock::duration;
 use nix::sys::signal::Signal;
 
+use super::completions::CompletionsArgs;
+use super::completions::names::NamesArgs;
 use super::connection::Connection;
+use super::man::ManArgs;
 use super::output::Output;
 use super::signal;
 
@@ -16,6 +19,7 @@ Examples:
   consul-lock run cron/backup -- /usr/local/bin/backup --full
   consul-lock run -n cron/report -c 'make report && make publish'    # give up at once if somebody else does it
   consul-lock run -w 10m deploy/web -- ./deploy.sh
+  consul-lock run db/eu db/us -- ./migrate                           # both, or wait
   consul-lock run --local cron/backup -- backup                      # this machine alone, no Consul";
 
 /// Runs a command while holding a Consul lock; it and everything it started is dead before anybody else can hold the
@@ -32,14 +36,21 @@ pub(crate) enum Command {
     /// Hold the lock while a command runs.
     #[command(after_help = EXAMPLES)]
     Run(Box<RunArgs>),
+    /// Print completions for a shell.
+    Completions(CompletionsArgs),
+    /// Print a page of the manual.
+    Man(ManArgs),
+    /// Print the names of locks for completions.
+    #[command(hide = true)]
+    Names(NamesArgs),
 }
 
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "consul-lock run [OPTIONS] <KEY> -- <COMMAND> [ARG]...\n       consul-lock run [OPTIONS] <KEY> -c <STRING>"
+    override_usage = "consul-lock run [OPTIONS] <KEY>... -- <COMMAND> [ARG]...\n       consul-lock run [OPTIONS] <KEY>... -c <STRING>"
 )]
 pub(crate) struct RunArgs {
-    /// The lock: a key in Consul's KV store, such as cron/backup.
+    /// The lock: a key in Consul's KV store, such as cron/backup; or several keys, of which the command gets all or none.
     #[arg(required = true, num_args = 1.., value_name = "KEY")]
     pub(crate) keys: Vec<String>,
 

@@ -31,6 +31,9 @@ pub enum Error {
         /// Who has one of them.
         holder: Holder,
     },
+    /// Others have several of the lock's keys, and waiting was over.
+    #[error("{}", .0.iter().map(|(key, holder)| format!("{key} is held by {holder}")).collect::<Vec<_>>().join("; "))]
+    SeveralHeld(Vec<(Key, Holder)>),
     /// Nobody has the lock, but its lock delay outlasts the waiting.
     #[error(
         "{key} is free but under its lock delay: the last holder lost it and may still be at work; wait longer (-w)"
@@ -81,6 +84,9 @@ pub enum Error {
         /// What came back.
         answer: String,
     },
+    /// More keys than one lock can have.
+    #[error("{0} keys are too many: one lock holds {max} at most, since Consul takes so many in one transaction", max = super::claim::MAX_CLAIMS)]
+    TooManyKeys(usize),
     /// The session that was given is not there.
     #[error(
         "session {session} does not exist at {address:#}: make one (PUT /v1/session/create), or leave --session out"

@@ -108,8 +108,8 @@ impl Holding {
         result
     }
 
-    /// All at once; those that are not ours any more are left out of the next try.
-    fn free_keys(&self, stop: &Stop) -> Release {
+    /// Gives everything back, all at once; those that are not ours any more are left out of the next try.
+    pub(super) fn free_keys(&self, stop: &Stop) -> Release {
         let mut left: Vec<_> = self.claims.iter().map(|claim| (claim, claim.released_value())).collect();
         let mut patience = self.patience();
         let (mut repeated, mut gone) = (false, false);

@@ -8,6 +8,7 @@ use super::acquire::acquire;
 use super::error::Error;
 use super::holding::{Holding, Release};
 use super::keeper::Keeper;
+use super::key::Key;
 use super::lease::Lease;
 use super::notice::{Loss, Notice, Tell};
 use super::options::LockOptions;
@@ -111,12 +112,15 @@ impl Lock {
         }
     }
 
-    /// Deletes the key if it is a lock that nobody holds; Go's `Destroy`.
+    /// Deletes the key if it is a lock that nobody holds; Go's `Destroy`. Of several keys, one after the other.
     ///
     /// # Errors
     /// [`Error::InUse`] while anybody holds it, [`Error::Foreign`] when it is no lock.
     pub fn destroy(&mut self) -> Result<(), Error> {
-        let key = &self.options.key;
+        self.options.keys().into_iter().try_for_each(|key| self.destroy_key(key))
+    }
+
+    fn destroy_key(&self, key: &Key) -> Result<(), Error> {
         let about = |error| Error::about_key(&self.client, key.as_str(), error);
         let reply = self.client.get(key.as_str(), Read::Consistent, TIMEOUT).map_err(about)?;
         let Some(entry) = reply.entry else { return Ok(()) };

@@ -49,6 +49,13 @@ pub enum Notice {
     Retrying(Trouble),
     /// Our session ended while we waited; we go on under this new one.
     SessionReplaced(SessionId),
+    /// A key that was held already was lost while another one was waited for. All were given back, and we begin anew.
+    StartedAgain {
+        /// Which key; nothing if the session ended, and all were lost.
+        lost: Option<Key>,
+        /// The session that we go on under.
+        session: SessionId,
+    },
     /// The lock was ours at a time not before this moment.
     Confirmed(Moment),
     /// A confirmation failed. The lock may still be ours.

@@ -1,10 +1,12 @@
 //! What a lock is asked to be: the counterpart of `api.LockOptions` in Consul's Go client, field by field, with the
 //! durations and keys already checked. A value that exists is one that Consul takes.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use thiserror::Error;
 
+use super::claim::MAX_CLAIMS;
 use super::key::Key;
 use super::lease::{Terms, TooTight};
 use crate::consul::{Behavior, SessionId};
@@ -41,6 +43,12 @@ impl Sharing {
             Self::Limit(limit) => limit.0,
             Self::Exclusive | Self::Shared => 1,
         }
+    }
+
+    /// Whether there is one holder at most.
+    #[must_use]
+    pub fn is_exclusive(self) -> bool {
+        self.slots() == 1 && !self.is_shared()
     }
 
     /// Whether the lock is asked for as a reader.
@@ -171,6 +179,9 @@ pub struct SessionOptions {
 pub struct LockOptions {
     /// `Key`: must be set, may be written by the token in use.
     pub key: Key,
+    /// Further keys that are held together with `key`, all or none, under the one session; [`LockOptions::MAX_KEYS`] in
+    /// all. Nobody who takes several keys by this or by the command deadlocks with another who does.
+    pub more_keys: Vec<Key>,
     /// `Value`: what the key holds while it is held; a [holder record](super::Record) if absent.
     pub value: Option<Vec<u8>>,
     /// How many may hold it at a time, and with whom it is shared.
@@ -179,7 +190,7 @@ pub struct LockOptions {
     pub session: Option<SessionId>,
     /// `SessionOpts`: what our own session is made with.
     pub session_opts: SessionOptions,
-    /// `SessionName`: `consul-lock KEY` if absent.
+    /// `SessionName`: `consul-lock KEY` if absent, or `consul-lock KEY and 2 more`.
     pub session_name: Option<String>,
     /// `SessionTTL`.
     pub session_ttl: Ttl,
@@ -209,6 +220,8 @@ pub struct LockOptions {
 }
 
 impl LockOptions {
+    /// Most keys that a lock can have.
+    pub const MAX_KEYS: usize = MAX_CLAIMS;
     /// Go's `DefaultLockWaitTime`.
     pub const DEFAULT_WAIT: Duration = Duration::from_secs(15);
     /// The grace of `consul lock` and the default here.
@@ -223,6 +236,7 @@ impl LockOptions {
     pub fn new(key: Key) -> Self {
         Self {
             key,
+            more_keys: Vec::new(),
             value: None,
             sharing: Sharing::Exclusive,
             session: None,
@@ -240,6 +254,13 @@ impl LockOptions {
             program: None,
             ancestors: Vec::new(),
         }
+    }
+
+    /// All keys, in the order of their bytes, each once.
+    #[must_use]
+    pub fn keys(&self) -> Vec<&Key> {
+        let keys: BTreeSet<_> = self.more_keys.iter().chain([&self.key]).collect();
+        keys.into_iter().collect()
     }
 
     /// The TTL that our own session gets.

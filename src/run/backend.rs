@@ -96,13 +96,14 @@ fn acquire_in_consul(
     match lock::acquire(client, options, stop, &teller(inbox)) {
         Ok(holding) => Ok(Held::Consul(Box::new(holding))),
         Err(error) => {
-            let holder = match &error {
+            let holders = match &error {
                 lock::Error::Held { holder, .. } | lock::Error::AllHeld { holder, .. } => {
-                    Some(holder.session.to_string())
+                    vec![holder.session.to_string()]
                 }
-                _ => None,
+                lock::Error::SeveralHeld(held) => held.iter().map(|(_, holder)| holder.session.to_string()).collect(),
+                _ => Vec::new(),
             };
-            Err(Refused { holder, ..Refused::new(Class::from(&error), &error) })
+            Err(Refused { holders, ..Refused::new(Class::from(&error), &error) })
         }
     }
 }

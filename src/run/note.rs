@@ -49,6 +49,13 @@ pub(crate) enum Note {
     Retrying(String),
     /// The session died while waiting.
     SessionReplaced(String),
+    /// A key was lost while others were waited for; all were given back.
+    StartedAgain {
+        /// Which key; nothing if the session ended.
+        lost: Option<Key>,
+        /// The session that the waiting goes on under.
+        session: String,
+    },
     /// The lock is ours.
     Acquired {
         /// What it is.

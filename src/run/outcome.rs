@@ -30,8 +30,8 @@ pub(crate) struct Refused {
     pub(crate) class: Class,
     /// What a person is told.
     pub(crate) message: String,
-    /// The session that has the lock, or the run on this machine, as CONSUL_LOCK_CHAIN names it.
-    pub(crate) holder: Option<String>,
+    /// The sessions that have the lock or keys of it, or the run on this machine, as CONSUL_LOCK_CHAIN names them.
+    pub(crate) holders: Vec<String>,
 }
 
 /// The classes of refusals.
@@ -56,14 +56,17 @@ impl From<&lock::Error> for Class {
     fn from(error: &lock::Error) -> Self {
         use lock::Error;
         match error {
-            Error::Held { .. } | Error::AllHeld { .. } | Error::Delayed { .. } | Error::HeldBySameSession { .. } => {
-                Self::Conflict
-            }
+            Error::Held { .. }
+            | Error::AllHeld { .. }
+            | Error::SeveralHeld(_)
+            | Error::Delayed { .. }
+            | Error::HeldBySameSession { .. } => Self::Conflict,
             Error::Denied { .. } => Self::Denied,
             Error::Foreign { .. } => Self::Configuration,
             Error::NoSuchSession { .. }
             | Error::Contradiction { .. }
             | Error::TooTight(_)
+            | Error::TooManyKeys(_)
             | Error::NoLockDelay(_)
             | Error::SharedDelete
             | Error::SharedValue(_) => Self::Usage,
@@ -91,7 +94,7 @@ impl From<&ConsulError> for Class {
 impl Refused {
     /// Refused for a reason that has nothing to do with a holder.
     pub(crate) fn new(class: Class, message: impl ToString) -> Self {
-        Self { class, message: message.to_string(), holder: None }
+        Self { class, message: message.to_string(), holders: Vec::new() }
     }
 
     /// Somebody else has the lock on this machine.
@@ -100,7 +103,7 @@ impl Refused {
             Some(record) => format!("{key} is held by {record}"),
             None => format!("{key} is held by another process on this machine"),
         };
-        let holder = holder.map(|record| format!("local:{}", record.run));
-        Self { class: Class::Conflict, message, holder }
+        let holders = holder.map(|record| format!("local:{}", record.run)).into_iter().collect();
+        Self { class: Class::Conflict, message, holders }
     }
 }

@@ -85,6 +85,13 @@ fn word(note: &Note) -> (Level, &'static str, Value) {
         }
         Note::Retrying(why) => (Normal, "retrying", json!({ "reason": why })),
         Note::SessionReplaced(id) => (Normal, "session_replaced", json!({ "new_session": id })),
+        Note::StartedAgain { lost, session } => {
+            let mut fields = json!({ "new_session": session });
+            if let Some(key) = lost {
+                fields["key"] = key.as_str().into();
+            }
+            (Normal, "started_again", fields)
+        }
         Note::Acquired { after, .. } => (Normal, "acquired", json!({ "after": seconds(*after) })),
         Note::Plan(terms) => {
             let [confirm_every, term_after, kill_after, lock_delay] =

@@ -109,6 +109,23 @@ impl Report {
     }
 }
 
+/// So many keys are named; of more, the first ones and a number.
+const NAMED: usize = 4;
+
+/// Keys in a message: `a, b and c`.
+pub(crate) fn names(keys: &[Key]) -> String {
+    let mut names: Vec<_> = keys.iter().map(Key::to_string).collect();
+    if names.len() > NAMED {
+        names.truncate(NAMED - 1);
+        names.push(format!("{} more", keys.len() - names.len()));
+    }
+    match names.split_last() {
+        Some((last, first @ [_, ..])) => format!("{} and {last}", first.join(", ")),
+        Some((only, [])) => only.clone(),
+        None => String::new(),
+    }
+}
+
 /// One system call a line, so that lines of several processes do not mix.
 fn write_line(line: &str) {
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());

@@ -6,7 +6,7 @@ use consul_lock::duration;
 use consul_lock::lock::{Key, Loss};
 use nix::sys::signal::Signal;
 
-use super::Level;
+use super::{Level, names};
 use crate::run::Note;
 
 /// Tells in text.
@@ -82,6 +82,13 @@ impl Text {
             }
             Note::SessionReplaced(id) => {
                 (Normal, Warning, format!("the session ended while waiting for {names}; waiting on under {id}"))
+            }
+            Note::StartedAgain { lost, session } => {
+                let what = lost.as_ref().map_or_else(|| "the session".to_owned(), Key::to_string);
+                let message = format!(
+                    "lost {what} while waiting for the rest of {names}; all was given back, starting again under {session}"
+                );
+                (Normal, Warning, message)
             }
             Note::Acquired { grant, after } => {
                 let session = grant.session.as_ref().map_or_else(String::new, |id| format!(", session {id}"));
@@ -187,23 +194,6 @@ fn verdict(loss: &Loss, grace: Duration) -> String {
     match (loss, grace.is_zero()) {
         (_, true) => "killing the command".to_owned(),
         (_, false) => format!("ending the command, {} to go until SIGKILL", duration::show(grace)),
-    }
-}
-
-/// So many keys are named; of more, the first ones and a number.
-const NAMED: usize = 4;
-
-/// Keys in a message: `a, b and c`.
-fn names(keys: &[Key]) -> String {
-    let mut names: Vec<_> = keys.iter().map(Key::to_string).collect();
-    if names.len() > NAMED {
-        names.truncate(NAMED - 1);
-        names.push(format!("{} more", keys.len() - names.len()));
-    }
-    match names.split_last() {
-        Some((last, first @ [_, ..])) => format!("{} and {last}", first.join(", ")),
-        Some((only, [])) => only.clone(),
-        None => String::new(),
     }
 }
 

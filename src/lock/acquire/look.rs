@@ -9,6 +9,9 @@ use crate::consul::{Client, Entry, Error as ConsulError, Op, Read, Txn};
 use crate::lock::key::Key;
 use crate::lock::slots;
 
+/// So many keys are read over one connection at first; reading more takes more connections, not more time.
+const READ_BY_ONE: usize = 4;
+
 /// An answer to a read, and when it was asked for.
 pub(super) struct Seen {
     pub(super) entry: Option<Entry>,
@@ -43,11 +46,22 @@ pub(super) fn look(client: &Client, key: &Key, slots: u16) -> ReadResult {
     }
 }
 
-/// Looks for the first time, on a connection of its own, beside the making of the session.
-pub(super) fn begin_to_look(client: &Client, key: &Key, slots: u16) -> std::io::Result<JoinHandle<ReadResult>> {
-    let (client, key) = (client.separate(), key.clone());
-    let thread = std::thread::Builder::new().name("first-read".into());
-    thread.spawn(move || first_look(&client, &key, slots))
+/// Looks under way.
+type Looking = JoinHandle<Vec<ReadResult>>;
+
+/// Looks at the keys for the first time, on connections of their own, beside the making of the session.
+pub(super) fn begin_to_look(client: &Client, keys: &[&Key], slots: u16) -> std::io::Result<Vec<Looking>> {
+    let begin = |some: &[&Key]| {
+        let (client, some) = (client.separate(), some.iter().map(|&key| key.clone()).collect::<Vec<_>>());
+        let look_at_each = move || some.iter().map(|key| first_look(&client, key, slots)).collect();
+        std::thread::Builder::new().name("first-read".into()).spawn(look_at_each)
+    };
+    keys.chunks(READ_BY_ONE).map(begin).collect()
+}
+
+/// What was seen, in the order of the keys; that of a thread that panicked is missing.
+pub(super) fn join(looking: Vec<Looking>) -> Vec<ReadResult> {
+    looking.into_iter().flat_map(|looking| looking.join().unwrap_or_default()).collect()
 }
 
 /// As [`look`], with a look for a semaphore of Consul's own, which costs no further request.

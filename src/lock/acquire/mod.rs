@@ -5,6 +5,8 @@
 mod look;
 mod reader;
 mod semaphore;
+mod session;
+mod several;
 mod take;
 mod wait;
 mod watch;
@@ -12,6 +14,7 @@ mod writer;
 
 use std::time::Duration;
 
+use super::claim::MAX_CLAIMS;
 use super::delay::Delays;
 use super::error::Error;
 use super::holding::Holding;
@@ -22,13 +25,15 @@ use super::patience::{Outlook, Patience};
 use super::queue::Queue;
 use super::readers::MAX_VALUE;
 use super::record::Record;
-use super::session::{LockSession, Touch};
+use super::session::LockSession;
 use super::slots::{self, Pick};
 use super::standing::{SEMAPHORES, Standing};
 use super::stop::{Stop, Stopped};
 use crate::clock::Moment;
-use crate::consul::{Behavior, Client, Entry, Error as ConsulError, Op, Read};
-use look::{ReadResult, Seen, begin_to_look, look, read};
+use crate::consul::{Client, Entry, Error as ConsulError};
+use look::{ReadResult, Seen, begin_to_look, join, look, read};
+use session::{destroy, open_session, unfit};
+use several::Several;
 use take::{Asked, Won};
 use wait::First;
 use watch::Watches;
@@ -42,7 +47,7 @@ const FRESH: Duration = Duration::from_millis(500);
 /// Longest time that cleaning up after giving up may take.
 const CLEAN_UP: Duration = Duration::from_secs(2);
 
-/// Acquires the lock that `options` describe, waiting as long as they say or until `stop` is thrown.
+/// Acquires the lock that `options` describe, with all its keys, waiting as long as they say or until `stop` is thrown.
 ///
 /// # Errors
 /// Everything in [`Error`] that concerns acquisition. Whatever happens, nothing is left locked; a session is left to its
@@ -51,6 +56,10 @@ pub fn acquire(client: &Client, options: &LockOptions, stop: &Stop, tell: &Tell)
     if stop.is_thrown() {
         return Err(Error::Stopped);
     }
+    let keys = options.keys();
+    if keys.len() > MAX_CLAIMS {
+        return Err(Error::TooManyKeys(keys.len()));
+    }
     let give_up_at = options.patience().map(|patience| Moment::now() + patience);
     // Throwing the switch ends all connections of the client that waits, so that it must not be the caller's.
     let client = &client.separate();
@@ -58,7 +67,7 @@ pub fn acquire(client: &Client, options: &LockOptions, stop: &Stop, tell: &Tell)
     if let Some(value) = options.value.as_ref().filter(|value| shared && value.len() > MAX_VALUE) {
         return Err(Error::SharedValue(value.len()));
     }
-    let first = begin_to_look(client, &options.key, options.sharing.slots())?;
+    let first = begin_to_look(client, &keys, options.sharing.slots())?;
     let mut patience = Patience::new(options.retry_for, give_up_at);
     let session = open_session(client, options, stop, tell, &mut patience)?;
     if let Some(error) = unfit(&session, options) {
@@ -72,16 +81,17 @@ pub fn acquire(client: &Client, options: &LockOptions, stop: &Stop, tell: &Tell)
     let mut attempt = Attempt {
         client: client.clone(),
         options,
-        key: &options.key,
-        stop,
+        key: keys[0],
+        stop: stop.clone(),
         tell,
         give_up_at,
         patience,
         session,
+        bound: false,
         record,
         value,
         delay: Delays::default(),
-        queue: Queue::new(&options.key),
+        queue: Queue::new(keys[0]),
         queue_session: None,
         watches: None,
         free_before: Vec::new(),
@@ -92,8 +102,12 @@ pub fn acquire(client: &Client, options: &LockOptions, stop: &Stop, tell: &Tell)
         asked: Vec::new(),
         sees_readers: false,
     };
+    let mut first = join(first);
+    if keys.len() > 1 {
+        return Several::new(attempt, &keys).acquire(first);
+    }
     // A thread that panicked has read nothing; so we read.
-    let first = first.join().unwrap_or_else(|_| attempt.look());
+    let first = first.pop().unwrap_or_else(|| attempt.look());
     let result = attempt.compete(first);
     match (&result, &attempt.queue_session) {
         (Ok(_), Some(session)) => destroy(client, session),
@@ -103,50 +117,6 @@ pub fn acquire(client: &Client, options: &LockOptions, stop: &Stop, tell: &Tell)
     result.map(|won| Holding::new(client, options, &attempt.session, vec![won.claim], won.sent))
 }
 
-fn open_session(
-    client: &Client,
-    options: &LockOptions,
-    stop: &Stop,
-    tell: &Tell,
-    patience: &mut Patience,
-) -> Result<LockSession, Error> {
-    loop {
-        let sent = Moment::now();
-        let result = match &options.session {
-            Some(id) => LockSession::given(client, options, id, TIMEOUT),
-            None => LockSession::create(client, options, TIMEOUT),
-        };
-        match result {
-            Err(Error::Consul(error)) => {
-                let outlook = Outlook::of(&error);
-                let Some(pause) = patience.failed(outlook, sent, Moment::now()) else { return Err(error.into()) };
-                tell(Notice::Retrying(Trouble::from(&error)));
-                stop.pause(pause)?;
-            }
-            Ok(session) if stop.is_thrown() => {
-                if session.own {
-                    destroy(client, &session);
-                }
-                return Err(Error::Stopped);
-            }
-            other => return other,
-        }
-    }
-}
-
-/// Why a session cannot be used for such a lock.
-fn unfit(session: &LockSession, options: &LockOptions) -> Option<Error> {
-    if !session.terms.guaranteed() && !options.no_guarantee {
-        return Some(Error::NoLockDelay(session.id.clone()));
-    }
-    (options.sharing.is_shared() && session.behavior == Behavior::Delete).then_some(Error::SharedDelete)
-}
-
-/// Ends a session of ours that holds nothing; one that Consul does not hear of ends by its TTL.
-fn destroy(client: &Client, session: &LockSession) {
-    let _ = client.destroy_session(&session.id, CLEAN_UP);
-}
-
 /// One competition for the key.
 struct Attempt<'a> {
     /// The waiter's one connection.
@@ -154,11 +124,13 @@ struct Attempt<'a> {
     options: &'a LockOptions,
     /// The key that is wanted.
     key: &'a Key,
-    stop: &'a Stop,
+    stop: Stop,
     tell: &'a Tell,
     give_up_at: Option<Moment>,
     patience: Patience,
     session: LockSession,
+    /// Other keys are held under the session already, so that it cannot be replaced.
+    bound: bool,
     record: Record,
     value: Vec<u8>,
     delay: Delays,
@@ -285,33 +257,6 @@ impl Attempt<'_> {
         }
     }
 
-    /// Renews the session where that is due, and replaces one of ours that has died: a waiter holds nothing that the
-    /// change could endanger.
-    fn keep_session(&mut self) -> Result<(), Error> {
-        let now = Moment::now();
-        if let Some(session) = &mut self.queue_session
-            && matches!(session.touch(&self.client, now), Touch::Gone)
-        {
-            self.queue_session = None;
-            self.queue.abandon(&self.client, TIMEOUT);
-        }
-        match self.session.touch(&self.client, now) {
-            Touch::Alive | Touch::Unknown(_) => Ok(()),
-            Touch::Gone => self.replace_session(),
-        }
-    }
-
-    fn replace_session(&mut self) -> Result<(), Error> {
-        if !self.session.own {
-            let address = Box::new(self.client.address().clone());
-            return Err(Error::NoSuchSession { session: self.session.id.clone(), address });
-        }
-        self.queue.abandon(&self.client, TIMEOUT);
-        self.session = open_session(&self.client, self.options, self.stop, self.tell, &mut self.patience)?;
-        (self.tell)(Notice::SessionReplaced(self.session.id.clone()));
-        Ok(())
-    }
-
     /// Whether the slot that our session holds is held for this run.
     fn is_this_run(&self, seen: &Seen, slot: u16) -> bool {
         let entries = slots::arrange(self.key, self.slots(), seen.entry.as_ref(), &seen.below);
@@ -338,31 +283,6 @@ impl Attempt<'_> {
 
     fn held_by_same_session(&self) -> Error {
         Error::HeldBySameSession { key: self.key.clone(), session: self.session.id.clone() }
-    }
-
-    /// Leaves nothing behind: gives back a key that may have become ours, then ends the session, in that order, since a
-    /// session that ends while it holds the key starts the lock delay. On connections of its own: the waiter's may have
-    /// been cut.
-    fn clean_up(&mut self) {
-        let client = self.client.separate();
-        let until = Moment::now() + CLEAN_UP;
-        let left = || until.since(Moment::now()).max(Duration::from_millis(1));
-        for slot in std::mem::take(&mut self.asked) {
-            let (path, session) = (self.path(slot), &self.session.id);
-            let key = path.as_str();
-            // A given session may hold the key for another run; that one is not ours to give back.
-            if let Ok(reply) = client.get(key, Read::Consistent, left())
-                && let Some(entry) = reply.entry.filter(|entry| self.is_own(entry))
-            {
-                let index = entry.modify_index;
-                let ops = [Op::CheckSession { key, session }, Op::DeleteCas { key, index }];
-                let _ = client.txn(&ops, left());
-            }
-        }
-        self.queue.abandon(&client, left());
-        for session in [self.queue_session.as_ref(), Some(&self.session)].into_iter().flatten().filter(|one| one.own) {
-            let _ = client.destroy_session(&session.id, left());
-        }
     }
 }
 

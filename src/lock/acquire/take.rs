@@ -8,6 +8,7 @@ use crate::clock::Moment;
 use crate::consul::{Entry, Op, Refusal, RefusalReason, Txn};
 use crate::lock::claim::Claim;
 use crate::lock::error::Error;
+use crate::lock::key::Key;
 use crate::lock::options::Sharing;
 use crate::lock::readers::{READ_FLAGS, Readers};
 use crate::lock::slots;
@@ -16,7 +17,7 @@ use crate::lock::standing::{LOCK_FLAGS, Standing};
 /// A consistent read asked a quorum, which elects nobody for this long: a lock transaction that was answered within it
 /// was answered by the leader that the read found. A later answer may be a new leader's, in the first moments of which
 /// the lock delay is not enforced.
-const SAME_LEADER: Duration = Duration::from_secs(1);
+pub(super) const SAME_LEADER: Duration = Duration::from_secs(1);
 
 /// How long a slot is left alone that Consul refused for its lock delay; the pauses in between are no shorter.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
@@ -174,16 +175,22 @@ impl Attempt<'_> {
     }
 
     fn won(&self, slot: u16, entries: &[Entry], sent: Moment) -> Result<Won, Error> {
-        let (path, session) = (self.path(slot), Some(&self.session.id));
+        let readers = if self.is_shared() { Vec::new() } else { self.readers().inside(entries) };
+        Ok(Won { claim: self.claim(self.key, slot, entries)?, sent, readers })
+    }
+
+    /// The claim on a key, out of the answer that says it is ours.
+    pub(super) fn claim(&self, lock: &Key, slot: u16, entries: &[Entry]) -> Result<Claim, Error> {
+        let (sharing, session) = (self.options.sharing, &self.session.id);
+        let path = if sharing.is_shared() { Readers::of(lock, session).own } else { slots::path(lock, slot) };
         // An answer with another session in it was made for somebody else, and repeated by a proxy or cache.
-        let ours = |entry: &&Entry| entry.key == path && entry.session.as_ref() == session;
+        let ours = |entry: &&Entry| entry.key == path && entry.session.as_ref() == Some(session);
         let entry = entries
             .iter()
             .rfind(ours)
             .ok_or_else(|| Error::refused(&self.client, &path, "the lock's own entry was not in the answer"))?;
-        let (sharing, readers) = (self.options.sharing, self.readers().inside(entries));
-        let claim = Claim {
-            key: self.key.clone(),
+        Ok(Claim {
+            key: lock.clone(),
             slot: matches!(sharing, Sharing::Limit(_)).then_some(slot),
             flags: if sharing.is_shared() { READ_FLAGS } else { LOCK_FLAGS },
             value: self.value.clone(),
@@ -193,8 +200,6 @@ impl Attempt<'_> {
             fence: entry.modify_index,
             lock_index: entry.lock_index,
             path,
-        };
-        let readers = if sharing.is_shared() { Vec::new() } else { readers };
-        Ok(Won { claim, sent, readers })
+        })
     }
 }

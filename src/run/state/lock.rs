@@ -38,7 +38,7 @@ impl Run {
     pub(super) fn not_acquired(&mut self, refused: Refused) -> Vec<Action> {
         match std::mem::replace(&mut self.phase, Phase::Finished) {
             Phase::Waiting => {
-                let by_ancestor = refused.holder.as_ref().filter(|holder| self.ancestors.contains(holder));
+                let by_ancestor = refused.holders.iter().find(|holder| self.ancestors.contains(holder));
                 let refused = by_ancestor.map_or(refused.clone(), |holder| held_by_ancestor(holder));
                 vec![Action::Finish(Outcome::NotAcquired(refused))]
             }
@@ -64,6 +64,9 @@ impl Run {
             }
             Notice::Retrying(trouble) => vec![Action::Tell(Note::Retrying(trouble.0))],
             Notice::SessionReplaced(id) => vec![Action::Tell(Note::SessionReplaced(id.to_string()))],
+            Notice::StartedAgain { lost, session } => {
+                vec![Action::Tell(Note::StartedAgain { lost, session: session.to_string() })]
+            }
             Notice::RenewalFailing(trouble) => vec![Action::Tell(Note::RenewalFailing(trouble.0))],
             Notice::Confirmed(sent) => self.confirmed(sent, now),
             Notice::Unconfirmed(trouble) => self.unconfirmed(trouble.0, now),
