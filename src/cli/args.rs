@@ -8,6 +8,7 @@ use consul_lock::duration;
 use nix::sys::signal::Signal;
 
 use super::connection::Connection;
+use super::doctor::DoctorArgs;
 use super::output::Output;
 use super::signal;
 
@@ -17,6 +18,12 @@ Examples:
   consul-lock run -n cron/report -c 'make report && make publish'    # give up at once if somebody else does it
   consul-lock run -w 10m deploy/web -- ./deploy.sh
   consul-lock run --local cron/backup -- backup                      # this machine alone, no Consul";
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  consul-lock doctor                      # address, certificates, leader, token
+  consul-lock doctor cron/backup          # and the ACL rules for this lock, to paste where one is missing
+  consul-lock doctor --json cron/backup   # for programs";
 
 /// Runs a command while holding a Consul lock; it and everything it started is dead before anybody else can hold the
 /// lock.
@@ -32,6 +39,9 @@ pub(crate) enum Command {
     /// Hold the lock while a command runs.
     #[command(after_help = EXAMPLES)]
     Run(Box<RunArgs>),
+    /// Check all that a lock needs, each with its mend.
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(Box<DoctorArgs>),
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 mod args;
 mod connection;
+mod doctor;
 mod exit;
 mod output;
 mod plan;
@@ -29,6 +30,7 @@ pub(crate) fn main() -> anyhow::Result<Exit> {
     sys::share_heap();
     match Cli::try_parse() {
         Ok(Cli { command: Command::Run(args) }) => run::run(*args, inherited),
+        Ok(Cli { command: Command::Doctor(args) }) => Ok(doctor::run(*args)),
         Err(error) => {
             let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
             // A closed standard output is no reason to fail.

@@ -117,6 +117,17 @@ impl Address {
         &self.place
     }
 
+    /// Whether it is this very machine's: a unix socket, or a loopback address.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        match &self.place {
+            Place::Unix { .. } => true,
+            Place::Tcp { host, .. } => {
+                host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+            }
+        }
+    }
+
     pub(super) fn is_tls(&self) -> bool {
         matches!(self.place, Place::Tcp { tls: true, .. })
     }

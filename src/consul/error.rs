@@ -200,6 +200,8 @@ fn tls_mend(what: &str) -> &'static str {
         "name the CA that signed its certificate (CONSUL_CACERT)"
     } else if what.contains("not valid for name") || what.contains("NotValidForName") {
         "name the server as its certificate does (CONSUL_TLS_SERVER_NAME)"
+    } else if what.contains("certificate expired") || what.contains("not valid yet") {
+        "renew the server's certificate, or set this machine's clock right"
     } else if what.contains("received fatal alert") {
         "it wants a client certificate that it trusts (CONSUL_CLIENT_CERT, CONSUL_CLIENT_KEY)"
     } else if what.contains("InvalidContentType") {
@@ -226,6 +228,33 @@ impl Error {
             | Self::Tls { attempt, .. }
             | Self::ShutDown { attempt } => attempt,
         }
+    }
+
+    /// What to do about it, as the message's end says it; `None` where there is nothing to add to Consul's own words.
+    #[must_use]
+    pub fn mend(&self) -> Option<&str> {
+        match self {
+            Self::Unreachable { attempt, why } => Some(why.mend(&attempt.address)),
+            Self::Busy { .. } => Some("an agent takes 200 connections from one address, so try again later"),
+            Self::TimedOut { .. } => Some("the agent, its servers or the network between hang"),
+            Self::Server { body, .. } => Some(server_mend(body)),
+            Self::Denied { body, .. } => Some(denied_mend(body)),
+            Self::Misconfigured { mend, .. } => Some(mend.as_str()),
+            Self::Rejected { status, .. } => Some(rejected_mend(*status).trim_start_matches("; ")),
+            Self::Redirect { .. } => Some("give the address of an agent itself"),
+            Self::Malformed { .. } => Some("is an agent's HTTP API at that address?"),
+            Self::Tls { what, .. } => Some(tls_mend(what)),
+            Self::ShutDown { .. } => None,
+        }
+        .filter(|mend| !mend.is_empty())
+    }
+
+    /// The message without its [`mend`](Self::mend).
+    #[must_use]
+    pub fn trouble(&self) -> String {
+        let message = self.to_string();
+        let trouble = self.mend().and_then(|mend| message.strip_suffix(mend)).unwrap_or(&message);
+        trouble.trim_end_matches([' ', ':', ';']).to_owned()
     }
 
     /// Whether the same request may well succeed a little later.
@@ -291,6 +320,29 @@ pub(super) mod tests {
         let message = "could not create a session: 500 from http://127.0.0.1:8500 (CONSUL_HTTP_ADDR): \
                        No cluster leader; wait for the election, or see `consul operator raft list-peers`";
         assert_eq!(status(500, "No cluster leader\n", None).to_string(), message);
+    }
+
+    #[test]
+    fn every_mend_is_the_end_of_its_message() {
+        let errors = [
+            io(io::ErrorKind::ConnectionRefused, false),
+            io(io::ErrorKind::UnexpectedEof, false),
+            io(io::ErrorKind::TimedOut, false),
+            io(io::ErrorKind::UnexpectedEof, true),
+            status(500, "No cluster leader", None),
+            status(403, "ACL not found", None),
+            status(404, "no page", None),
+            status(400, "Client sent an HTTP request to an HTTPS server.", None),
+            Error::Redirect { attempt: attempt("a:1"), status: 301, location: "/".into() },
+            Error::Tls { attempt: attempt("a:1"), what: "invalid peer certificate: certificate expired".into() },
+        ];
+        for error in errors {
+            let (message, trouble) = (error.to_string(), error.trouble());
+            let mend = error.mend().expect("each has one");
+            assert!(message.ends_with(mend) && message.starts_with(&trouble), "{message}");
+            assert!(trouble.len() + mend.len() + 1 < message.len(), "{message}");
+        }
+        assert_eq!(status(418, "no", None).mend(), None);
     }
 
     #[test]

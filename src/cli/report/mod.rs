@@ -61,7 +61,7 @@ impl Report {
             (false, _) => Level::Debug,
         };
         let format = match output.log_format {
-            LogFormat::Text => Format::Text(Text::new(key, first_signal, is_coloured(output.color))),
+            LogFormat::Text => Format::Text(Text::new(key, first_signal, is_coloured(output.color, std::io::stderr().is_terminal()))),
             LogFormat::Json => Format::Json(Json::new(key)),
         };
         Self { format, level, writer: None, dropped: 0 }
@@ -102,7 +102,7 @@ impl Report {
     /// Tells the error that ended everything. For when there is no writer, or none any more.
     pub(crate) fn error(output: Output, key: Option<&Key>, code: u8, message: &str) {
         let line = match output.log_format {
-            LogFormat::Text => text::error(message, is_coloured(output.color)),
+            LogFormat::Text => text::error(message, is_coloured(output.color, std::io::stderr().is_terminal())),
             LogFormat::Json => json::error(key, code, message),
         };
         write_last(line);
@@ -126,13 +126,14 @@ pub(crate) fn write_last(line: String) {
     }
 }
 
-fn is_coloured(when: ColorArg) -> bool {
+/// Whether to paint on a stream that is a terminal or not.
+pub(crate) fn is_coloured(when: ColorArg, is_terminal: bool) -> bool {
     match when {
         ColorArg::Always => true,
         ColorArg::Never => false,
         ColorArg::Auto => {
             let unset = |name| std::env::var_os(name).is_none_or(|value| value.is_empty());
-            std::io::stderr().is_terminal()
+            is_terminal
                 && unset("NO_COLOR")
                 && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
         }

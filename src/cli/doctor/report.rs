@@ -1,0 +1,74 @@
+//! The checks on standard output: a line each as it is done, or one JSON object at the end. A standard output that is
+//! closed is no reason to fail: the exit code tells the most of it.
+
+use std::io::{IsTerminal as _, Write as _, stdout};
+
+use consul_lock::lock::Key;
+use serde_json::{Value, json};
+
+use super::super::output::Output;
+use super::super::report::is_coloured;
+use super::diagnosis::{Check, Checks, Status};
+
+/// Writes them.
+pub(super) struct Printer {
+    json: bool,
+    coloured: bool,
+    /// Failures alone (`-q`).
+    quiet: bool,
+    /// All that is known (`-v`).
+    verbose: bool,
+}
+
+impl Printer {
+    pub(super) fn new(output: Output, json: bool) -> Self {
+        let coloured = is_coloured(output.color, stdout().is_terminal());
+        Self { json, coloured, quiet: output.quiet, verbose: output.verbose > 0 }
+    }
+
+    /// A check that was done.
+    pub(super) fn line(&self, check: &Check) {
+        if self.json || (self.quiet && !matches!(check.status, Status::Fail(_))) {
+            return;
+        }
+        let mut text = format!("{} {}: {}\n", self.word(check.status), check.name, check.detail);
+        let facts = check.facts.iter().filter(|_| self.verbose).map(String::as_str);
+        for line in facts.chain(check.mend.iter().flat_map(|mend| mend.lines())) {
+            text.push_str(&format!("       {line}\n"));
+        }
+        write(&text);
+    }
+
+    /// All of them.
+    pub(super) fn end(&self, checks: &Checks, key: Option<&Key>) {
+        if self.json {
+            let key = key.map(Key::as_str);
+            let object = json!({ "key": key, "exit_code": checks.code(), "checks": checks.0.iter().map(fields).collect::<Vec<_>>() });
+            write(&format!("{object}\n"));
+        }
+    }
+
+    fn word(&self, status: Status) -> String {
+        let colour = match status {
+            Status::Ok => "32",
+            Status::Warn => "33",
+            Status::Fail(_) => "31",
+            Status::Skip => "2",
+        };
+        let word = format!("{:<6}", status.word());
+        if self.coloured { format!("\x1b[{colour}m{word}\x1b[0m") } else { word }
+    }
+}
+
+fn fields(check: &Check) -> Value {
+    let code = if let Status::Fail(code) = check.status { Some(code) } else { None };
+    json!({
+        "name": check.name, "status": check.status.word(), "detail": check.detail, "mend": check.mend,
+        "exit_code": code, "data": check.data,
+    })
+}
+
+fn write(text: &str) {
+    let mut out = stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
