@@ -34,7 +34,8 @@ fn digits(text: &str) -> Option<u64> {
 
 /// Year, month, day, hour, minute, second. What was before 1970 is 1970: long ago either way.
 fn utc([year, month, day, hour, minute, second]: [u64; 6]) -> Option<SystemTime> {
-    if year > 9999 || !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+    if year > 9999 || !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60
+    {
         return None;
     }
     if year < 1970 {
@@ -71,7 +72,13 @@ mod tests {
 
     #[test]
     fn what_is_no_date_is_none() {
-        for text in ["", "now", "Sunday, 22-Nov-26 17:51:24 GMT", "Sun, 22 Nov 2026 17:51:24 CET", "Sun, 22 Nov 2026 25:51:24 GMT"] {
+        for text in [
+            "",
+            "now",
+            "Sunday, 22-Nov-26 17:51:24 GMT",
+            "Sun, 22 Nov 2026 17:51:24 CET",
+            "Sun, 22 Nov 2026 25:51:24 GMT",
+        ] {
             assert_eq!(http(text), None, "{text}");
         }
         for text in ["", "2", "261122175124", "261322175124Z", "26112217512Z", "ä61122175124Z", "+61122175124Z"] {

@@ -70,7 +70,8 @@ fn permission(answer: &Txn, write: usize) -> Permission {
         Txn::Refused(refusals) => refusals,
     };
     let denied = |index| {
-        let denial = refusals.iter().find(|refusal| refusal.op_index == index && refusal.reason == RefusalReason::Denied);
+        let denial =
+            refusals.iter().find(|refusal| refusal.op_index == index && refusal.reason == RefusalReason::Denied);
         denial.map(|refusal| refusal.what.clone())
     };
     match (denied(write), denied(write + 1)) {

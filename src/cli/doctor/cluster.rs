@@ -115,7 +115,8 @@ fn known(token: &Token, from: &str, now: SystemTime) -> Check {
         return Check::warn(detail, mend).with_facts(facts);
     }
     if token.is_management {
-        let mend = "make one that may do less: session_prefix \"\" and the lock's key are all that is needed (docs/acl.md)";
+        let mend =
+            "make one that may do less: session_prefix \"\" and the lock's key are all that is needed (docs/acl.md)";
         return Check::warn(format!("{detail}, which may do everything"), mend).with_facts(facts);
     }
     Check::ok(detail).with_facts(facts)

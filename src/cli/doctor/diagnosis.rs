@@ -62,11 +62,13 @@ pub(super) struct Check {
     pub(super) facts: Vec<String>,
     /// The same for programs.
     pub(super) data: Value,
+    /// The failed check for whose sake this one was skipped.
+    blocked_by: Option<&'static str>,
 }
 
 impl Check {
     fn new(status: Status, detail: impl Into<String>, mend: Option<String>) -> Self {
-        Self { name: "", status, detail: detail.into(), mend, facts: Vec::new(), data: Value::Null }
+        Self { name: "", status, detail: detail.into(), mend, facts: Vec::new(), data: Value::Null, blocked_by: None }
     }
 
     pub(super) fn ok(detail: impl Into<String>) -> Self {
@@ -131,7 +133,7 @@ impl<T: FnMut(&Check)> Diagnosis<T> {
     pub(super) fn check(&mut self, name: &'static str, needs: &[&'static str], check: impl FnOnce() -> Check) {
         let missing = needs.iter().find_map(|need| self.root(need));
         let check = match missing {
-            Some(root) => Check::skip(format!("needs {root}, which failed")),
+            Some(root) => Check { blocked_by: Some(root), ..Check::skip(format!("needs {root}, which failed")) },
             None => check(),
         };
         let check = Check { name, ..check };
@@ -141,24 +143,15 @@ impl<T: FnMut(&Check)> Diagnosis<T> {
 
     /// The failed check that keeps others from being done for want of this one.
     fn root(&self, name: &'static str) -> Option<&'static str> {
-        let check = self.checks.iter().find(|check| check.name == name);
-        match check.map(|check| check.status) {
-            Some(Status::Fail(_)) => Some(name),
-            Some(Status::Skip) => {
-                let failed = self.checks.iter().rev().find(|check| matches!(check.status, Status::Fail(_)));
-                failed.map(|check| check.name)
-            }
-            _ => None,
-        }
+        let check = self.checks.iter().find(|check| check.name == name)?;
+        if matches!(check.status, Status::Fail(_)) { Some(name) } else { check.blocked_by }
     }
 
-    /// Skips what was never come to.
+    /// Skips what was never come to, for want of an address.
     pub(super) fn end(mut self) -> Checks {
         for name in NAMES {
             if self.checks.iter().all(|check| check.name != name) {
-                let failed = self.checks.iter().rev().find(|check| matches!(check.status, Status::Fail(_)));
-                let root = failed.map_or("address", |check| check.name);
-                self.check(name, &[root], || Check::skip("not looked at"));
+                self.check(name, &["address"], || Check::skip("not looked at"));
             }
         }
         Checks(self.checks)
@@ -182,15 +175,33 @@ mod tests {
         let mut told = Vec::new();
         let mut diagnosis = Diagnosis::new(|check: &Check| told.push((check.name, check.status.word())));
         diagnosis.check("machine", &[], || Check::fail(64, "no", "mend it"));
-        diagnosis.check("address", &[], || Check::ok("there"));
-        diagnosis.check("connection", &["address"], || Check::fail(69, "no", "mend it"));
+        diagnosis.check("address", &[], || Check::fail(78, "no", "mend it"));
+        diagnosis.check("connection", &["address"], || unreachable!("nowhere to go"));
         diagnosis.check("tls", &["connection"], || unreachable!("nobody to talk to"));
-        diagnosis.check("leader", &["tls"], || unreachable!("nobody to ask"));
         let checks = diagnosis.end();
         assert_eq!(checks.code(), 64);
-        assert_eq!(checks.0.len(), NAMES.len());
-        assert!(checks.0.iter().skip(3).all(|check| check.detail == "needs connection, which failed"), "{checks:?}");
-        assert_eq!(told[..4], [("machine", "fail"), ("address", "ok"), ("connection", "fail"), ("tls", "skip")]);
-        assert_eq!(told.len(), NAMES.len());
+        assert_eq!(checks.0.iter().map(|check| check.name).collect::<Vec<_>>().len(), NAMES.len());
+        let blocked = checks.0.iter().filter(|check| check.detail == "needs address, which failed");
+        assert_eq!(blocked.count(), NAMES.len() - 2, "{checks:?}");
+        assert_eq!(told[..4], [("machine", "fail"), ("address", "fail"), ("connection", "skip"), ("tls", "skip")]);
+    }
+
+    #[test]
+    fn what_was_skipped_for_its_own_sake_keeps_nothing_from_being_done() {
+        let mut diagnosis = Diagnosis::new(|_: &Check| ());
+        diagnosis.check("lease", &[], || Check::fail(64, "no", "mend it"));
+        diagnosis.check("token", &[], || Check::skip("not readable"));
+        diagnosis.check("session", &["token"], || Check::ok("made"));
+        assert_eq!(diagnosis.end().0[2].status, Status::Ok);
+    }
+
+    #[test]
+    fn a_message_that_ends_with_its_mend_is_taken_apart() {
+        let check = Check::fail_with_mend(64, "the key \"a: b\" is no key: leave it out");
+        assert_eq!(
+            (check.detail.as_str(), check.mend.as_deref()),
+            ("the key \"a: b\" is no key", Some("leave it out"))
+        );
+        assert_eq!(Check::fail_with_mend(64, "no").mend, None);
     }
 }

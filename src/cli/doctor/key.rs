@@ -60,7 +60,8 @@ fn what(permission: &Permission) -> Option<(&str, serde_json::Value)> {
 /// The key itself.
 fn own(client: &Client, key: &Key, permission: &Permission) -> Check {
     if let Some((what, data)) = what(permission) {
-        let may = if matches!(permission, Permission::Read(_)) { "read and not written" } else { "neither read nor written" };
+        let may =
+            if matches!(permission, Permission::Read(_)) { "read and not written" } else { "neither read nor written" };
         let detail = format!("{key} may be {may} (\"{what}\")");
         return Check::fail(code::DENIED, detail, rule(key, None)).with_data(data);
     }

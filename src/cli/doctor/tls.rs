@@ -24,7 +24,8 @@ pub(super) fn check(client: &Client, failed: Option<&Error>) -> Check {
     };
     let own = client.config().client_certificate();
     let now = SystemTime::now();
-    let mut facts: Vec<String> = chain.iter().map(|certificate| format!("presented: {}", shown(certificate, now))).collect();
+    let mut facts: Vec<String> =
+        chain.iter().map(|certificate| format!("presented: {}", shown(certificate, now))).collect();
     facts.extend(own.iter().map(|certificate| format!("our own: {}", shown(certificate, now))));
     if let Err(why) = &presented {
         facts.push(format!("the server's certificates were not looked at: {why}"));
@@ -53,7 +54,8 @@ fn plain(client: &Client) -> Check {
 
 /// The two sides agreed.
 fn taken(verified: bool, chain: &[Certificate], own: Option<&Certificate>, now: SystemTime) -> Check {
-    let detail = chain.first().map_or_else(|| "the server's certificate is trusted".to_owned(), |leaf| shown(leaf, now));
+    let detail =
+        chain.first().map_or_else(|| "the server's certificate is trusted".to_owned(), |leaf| shown(leaf, now));
     if !verified {
         let mend = "unset CONSUL_HTTP_SSL_VERIFY, and name the CA (--ca-file)";
         return Check::warn(format!("not verified, so that anybody could be there: {detail}"), mend);

@@ -61,7 +61,9 @@ impl Report {
             (false, _) => Level::Debug,
         };
         let format = match output.log_format {
-            LogFormat::Text => Format::Text(Text::new(key, first_signal, is_coloured(output.color, std::io::stderr().is_terminal()))),
+            LogFormat::Text => {
+                Format::Text(Text::new(key, first_signal, is_coloured(output.color, std::io::stderr().is_terminal())))
+            }
             LogFormat::Json => Format::Json(Json::new(key)),
         };
         Self { format, level, writer: None, dropped: 0 }
@@ -133,9 +135,7 @@ pub(crate) fn is_coloured(when: ColorArg, is_terminal: bool) -> bool {
         ColorArg::Never => false,
         ColorArg::Auto => {
             let unset = |name| std::env::var_os(name).is_none_or(|value| value.is_empty());
-            is_terminal
-                && unset("NO_COLOR")
-                && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+            is_terminal && unset("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
         }
     }
 }
