@@ -93,6 +93,12 @@ fn a_healthy_agent_passes_every_check_and_nothing_is_written() {
     let output = child.wait_with_output().expect("ended");
     assert_eq!((output.status.code(), output.stderr), (Some(78), Vec::new()));
 
+    // What cannot be told is an error of its own, told once.
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a full disk");
+    let output = consul_lock_on(&agent).arg("doctor").stdout(full).output().expect("ended");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), said.lines().count()), (Some(70), 1), "{said}");
+
     // An interrupt in the middle leaves no session.
     proxy.rules(vec![Rule::new(Fault::DelayReply(Duration::from_secs(1))).prefix("/v1/session/create")]);
     let seen = proxy.requests().len();

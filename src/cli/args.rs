@@ -7,8 +7,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use consul_lock::duration;
 use nix::sys::signal::Signal;
 
+use super::completions::CompletionsArgs;
+use super::completions::names::NamesArgs;
 use super::connection::Connection;
 use super::doctor::DoctorArgs;
+use super::man::ManArgs;
 use super::output::Output;
 use super::signal;
 
@@ -42,6 +45,13 @@ pub(crate) enum Command {
     /// Check all that a lock needs, each with its mend.
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(Box<DoctorArgs>),
+    /// Print completions for a shell.
+    Completions(CompletionsArgs),
+    /// Print a page of the manual.
+    Man(ManArgs),
+    /// Print the names of locks for completions.
+    #[command(hide = true)]
+    Names(NamesArgs),
 }
 
 #[derive(Debug, Args)]

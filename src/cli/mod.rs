@@ -1,9 +1,11 @@
 //! What a person types and reads: from arguments to a plan, from an outcome to messages and an exit code.
 
 mod args;
+mod completions;
 mod connection;
 mod doctor;
 mod exit;
+mod man;
 mod output;
 mod plan;
 mod program;
@@ -11,6 +13,7 @@ mod refusal;
 mod report;
 mod run;
 mod signal;
+mod systemd;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
@@ -19,6 +22,7 @@ use crate::guard::Inherited;
 use crate::sys;
 use args::{Cli, Command};
 use exit::{Exit, code};
+use refusal::Refusal;
 
 /// Does what the arguments say.
 ///
@@ -31,6 +35,9 @@ pub(crate) fn main() -> anyhow::Result<Exit> {
     match Cli::try_parse() {
         Ok(Cli { command: Command::Run(args) }) => run::run(*args, inherited),
         Ok(Cli { command: Command::Doctor(args) }) => Ok(doctor::run(*args)),
+        Ok(Cli { command: Command::Completions(args) }) => Ok(completions::run(&args)),
+        Ok(Cli { command: Command::Man(args) }) => Ok(refused(man::run(&args))),
+        Ok(Cli { command: Command::Names(args) }) => Ok(completions::names::run(&args)),
         Err(error) => {
             let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
             // A closed standard output is no reason to fail.
@@ -38,6 +45,14 @@ pub(crate) fn main() -> anyhow::Result<Exit> {
             Ok(Exit::Code(if is_help { 0 } else { code::USAGE }))
         }
     }
+}
+
+/// The exit of a command that may be refused, once that is told.
+fn refused(result: Result<Exit, Refusal>) -> Exit {
+    result.unwrap_or_else(|refusal| {
+        report::write_last(format!("consul-lock: {}", refusal.message));
+        Exit::Code(refusal.code)
+    })
 }
 
 /// Tells a fault that nothing foresees, and ends.

@@ -51,7 +51,7 @@ pub(crate) struct DoctorArgs {
 pub(crate) fn run(args: DoctorArgs) -> Exit {
     let output = args.output;
     match diagnose(args) {
-        Ok(code) => Exit::Code(code),
+        Ok(exit) => exit,
         Err(refusal) => {
             Report::error(output, None, refusal.code, &refusal.message);
             Exit::Code(refusal.code)
@@ -59,7 +59,7 @@ pub(crate) fn run(args: DoctorArgs) -> Exit {
     }
 }
 
-fn diagnose(args: DoctorArgs) -> Result<u8, Refusal> {
+fn diagnose(args: DoctorArgs) -> Result<Exit, Refusal> {
     let DoctorArgs { key, json, local, lease, connection, output } = args;
     if local.is_some() {
         return Err(Refusal::usage(
@@ -82,6 +82,5 @@ fn diagnose(args: DoctorArgs) -> Result<u8, Refusal> {
         key::check(&mut diagnosis, client, key.as_ref());
     }
     let checks = diagnosis.end();
-    printer.end(&checks, key.as_ref());
-    Ok(checks.code())
+    Ok(printer.end(&checks, key.as_ref()))
 }

@@ -1,12 +1,14 @@
-//! The checks on standard output: a line each as it is done, or one JSON object at the end. A standard output that is
-//! closed is no reason to fail: the exit code tells the most of it.
+//! The checks on standard output: a line each as it is done, or one JSON object at the end. Whoever has closed it has
+//! read enough: the exit code tells the most of it.
 
-use std::io::{IsTerminal as _, Write as _, stdout};
+use std::cell::Cell;
+use std::io::{IsTerminal as _, stdout};
 
 use consul_lock::lock::Key;
 use serde_json::{Value, json};
 
-use super::super::output::Output;
+use super::super::exit::Exit;
+use super::super::output::{Output, print};
 use super::super::report::is_coloured;
 use super::diagnosis::{Check, Checks, Status};
 
@@ -18,12 +20,14 @@ pub(super) struct Printer {
     quiet: bool,
     /// All that is known (`-v`).
     verbose: bool,
+    /// How this ends when standard output takes nothing, a full disk for example.
+    broken: Cell<Option<Exit>>,
 }
 
 impl Printer {
     pub(super) fn new(output: Output, json: bool) -> Self {
         let coloured = is_coloured(output.color, stdout().is_terminal());
-        Self { json, coloured, quiet: output.quiet, verbose: output.verbose > 0 }
+        Self { json, coloured, quiet: output.quiet, verbose: output.verbose > 0, broken: Cell::new(None) }
     }
 
     /// A check that was done.
@@ -36,15 +40,23 @@ impl Printer {
         for line in facts.chain(check.mend.iter().flat_map(|mend| mend.lines())) {
             text.push_str(&format!("       {line}\n"));
         }
-        write(&text);
+        self.write(&text);
     }
 
-    /// All of them.
-    pub(super) fn end(&self, checks: &Checks, key: Option<&Key>) {
+    /// All of them; gives the exit.
+    pub(super) fn end(&self, checks: &Checks, key: Option<&Key>) -> Exit {
         if self.json {
             let key = key.map(Key::as_str);
             let object = json!({ "key": key, "exit_code": checks.code(), "checks": checks.0.iter().map(fields).collect::<Vec<_>>() });
-            write(&format!("{object}\n"));
+            self.write(&format!("{object}\n"));
+        }
+        self.broken.get().unwrap_or(Exit::Code(checks.code()))
+    }
+
+    fn write(&self, text: &str) {
+        // Told once.
+        if self.broken.get().is_none() {
+            self.broken.set(Some(print(text)).filter(|exit| *exit != Exit::Code(0)));
         }
     }
 
@@ -66,9 +78,4 @@ fn fields(check: &Check) -> Value {
         "name": check.name, "status": check.status.word(), "detail": check.detail, "mend": check.mend,
         "exit_code": code, "data": check.data,
     })
-}
-
-fn write(text: &str) {
-    let mut out = stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
