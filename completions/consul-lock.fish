@@ -78,10 +78,10 @@ complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s v -l ver
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s V -l version -d 'Print version'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l local -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l ttl -d 'As for run [default: 15s]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l lock-delay -d 'As for run [default: 30s]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -s k -l kill-after -d 'As for run [default: 5s]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l check -d 'As for run: bind the session to this health check; repeatable' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l ttl -d 'The session\'s TTL, 10s to 24h [default: 15s]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l lock-delay -d 'Consul\'s pause between a lost lock and its next holder, up to 60s [default: 30s]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -s k -l kill-after -d 'Time between the first signal and SIGKILL [default: 5s]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l check -d 'Try a session that is bound to this health check instead of serfHealth; repeatable' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l http-addr -d 'Consul\'s address: host:port, http://, https:// or unix:// [CONSUL_HTTP_ADDR, default: http://127.0.0.1:8500]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l token -d 'ACL token; others can see it in a list of processes, so rather use a file [CONSUL_HTTP_TOKEN]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l token-file -d 'File with the ACL token; wins over --token [CONSUL_HTTP_TOKEN_FILE]' -r -F
@@ -99,8 +99,8 @@ complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l color
 always\t''
 never\t''"
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l json -d 'Print one JSON object instead of lines'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l no-checks -d 'As for run: bind the session to no health check'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l no-guarantee -d 'As for run'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l no-checks -d 'Try a session that is bound to no health check'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l no-guarantee -d 'Warn, and do not fail, where a run could not keep its promise'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -s q -l quiet -d 'Say nothing but errors and losses'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -s v -l verbose -d 'Say more; twice: each confirmation'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -s h -l help -d 'Print help'

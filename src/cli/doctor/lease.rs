@@ -13,22 +13,22 @@ use super::diagnosis::Check;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Plan")]
 pub(super) struct Lease {
-    /// As for run [default: 15s].
+    /// The session's TTL, 10s to 24h [default: 15s].
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     ttl: Option<Duration>,
-    /// As for run [default: 30s].
+    /// Consul's pause between a lost lock and its next holder, up to 60s [default: 30s].
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     lock_delay: Option<Duration>,
-    /// As for run [default: 5s].
+    /// Time between the first signal and SIGKILL [default: 5s].
     #[arg(short = 'k', long, value_name = "DURATION", value_parser = duration::parse)]
     kill_after: Option<Duration>,
-    /// As for run: bind the session to this health check; repeatable.
+    /// Try a session that is bound to this health check instead of serfHealth; repeatable.
     #[arg(long = "check", value_name = "ID", conflicts_with = "no_checks")]
     pub(super) checks: Vec<String>,
-    /// As for run: bind the session to no health check.
+    /// Try a session that is bound to no health check.
     #[arg(long)]
     pub(super) no_checks: bool,
-    /// As for run.
+    /// Warn, and do not fail, where a run could not keep its promise.
     #[arg(long)]
     pub(super) no_guarantee: bool,
 }
