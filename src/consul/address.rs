@@ -274,6 +274,17 @@ mod tests {
     }
 
     #[test]
+    fn this_very_machine_is_known_by_its_addresses() {
+        let is_loopback = |text| Address::parse(text, Origin::Default, false).map(|address| address.is_loopback());
+        for text in ["127.0.0.1:1", "https://localhost", "[::1]:8500", "127.9.8.7:1", "unix:///run/consul.sock"] {
+            assert_eq!(is_loopback(text), Ok(true), "{text}");
+        }
+        for text in ["10.0.0.1:1", "https://consul.example", "localhost.example:1", "[fe80::1]:8500"] {
+            assert_eq!(is_loopback(text), Ok(false), "{text}");
+        }
+    }
+
+    #[test]
     fn the_alternate_form_names_the_origin() {
         let address = Address::parse("a:1", Origin::Variable("CONSUL_HTTP_ADDR"), false).expect("fit");
         assert_eq!(format!("{address:#}"), "http://a:1 (CONSUL_HTTP_ADDR)");

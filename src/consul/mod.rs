@@ -11,6 +11,7 @@ mod date;
 mod error;
 mod failure;
 mod kv;
+mod mend;
 mod presented;
 mod proxy;
 mod quote;
