@@ -7,6 +7,7 @@
 mod access;
 mod acquire;
 mod challenge;
+mod claim;
 mod delay;
 mod error;
 mod holding;
@@ -25,6 +26,7 @@ mod stop;
 
 pub use access::{Access, Permission};
 pub use acquire::acquire;
+pub use claim::Claim;
 pub use error::Error;
 pub use holding::{Holding, Release};
 pub use keeper::Keeper;

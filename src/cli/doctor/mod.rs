@@ -53,7 +53,7 @@ pub(crate) fn run(args: DoctorArgs) -> Exit {
     match diagnose(args) {
         Ok(exit) => exit,
         Err(refusal) => {
-            Report::error(output, None, refusal.code, &refusal.message);
+            Report::error(output, &[], refusal.code, &refusal.message);
             Exit::Code(refusal.code)
         }
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::super::exit::Exit;
 use super::super::output::{Output, print};
-use super::super::report::is_coloured;
+use super::super::report::is_coloured_on;
 use super::diagnosis::{Check, Checks, Status};
 
 /// Writes them.
@@ -26,7 +26,7 @@ pub(super) struct Printer {
 
 impl Printer {
     pub(super) fn new(output: Output, json: bool) -> Self {
-        let coloured = is_coloured(output.color, stdout().is_terminal());
+        let coloured = is_coloured_on(output.color, stdout().is_terminal());
         Self { json, coloured, quiet: output.quiet, verbose: output.verbose > 0, broken: Cell::new(None) }
     }
 
