@@ -4,6 +4,7 @@
 //! more on their own, as the `consul-lock` command does: [`acquire`] gets a key and says what happens meanwhile,
 //! a [`Keeper`] holds on to it, a [`Lease`] says until when it is surely ours, and a [`Holding`] gives it back.
 
+mod access;
 mod acquire;
 mod challenge;
 mod claim;
@@ -25,6 +26,7 @@ mod slots;
 mod standing;
 mod stop;
 
+pub use access::{Access, Permission};
 pub use acquire::acquire;
 pub use claim::Claim;
 pub use error::Error;
@@ -38,5 +40,5 @@ pub use options::{Limit, LockDelay, LockOptions, RangeError, SessionOptions, Sha
 pub use queue::QUEUE_FLAGS;
 pub use readers::{MAX_VALUE as MAX_SHARED_VALUE, READ_FLAGS};
 pub use record::Record;
-pub use standing::LOCK_FLAGS;
+pub use standing::{LOCK_FLAGS, foreign};
 pub use stop::{Stop, Stopped};

@@ -51,7 +51,8 @@ impl Standing {
 }
 
 /// Why an entry is no lock; nothing if it is one, or could become one without a loss to anybody.
-pub(super) fn foreign(entry: &Entry) -> Option<&'static str> {
+#[must_use]
+pub fn foreign(entry: &Entry) -> Option<&'static str> {
     if entry.flags == SEMAPHORE_FLAGS {
         return Some(SEMAPHORES);
     }
