@@ -148,7 +148,7 @@ fn flags_that_are_unknown_or_do_not_go_together() {
         (&["--check=a", "--no-checks", "k"], &[], 64, "--no-checks"),
         (&["k", "-c", "true", "--", "true"], &[], 64, "-c"),
         (&["k", "--"], &[], 64, "no command"),
-        (&["-n", "3", "k"], &[], 64, "did you mean --limit 3 (consul lock -n 3)?"),
+        (&["-n", "3", "k"], &[], 64, "did you mean --limit 3?"),
         (&["--local", "/tmp", "k"], &[], 64, "did you mean --local=/tmp k?"),
         (&["--local", "/tmp"], &[], 64, "did you mean --local=/tmp"),
         (&["--session=mine", "k"], &[], 64, "\"mine\" is no session"),

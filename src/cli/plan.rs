@@ -94,7 +94,7 @@ fn keys(args: &RunArgs) -> Result<Vec<Key>, Refusal> {
     match args.keys.as_slice() {
         [number, _, ..] if args.waiting.no_wait && is_number(number) => {
             return Err(Refusal::usage(format!(
-                "-n takes no number here: it means \"do not wait\", as in flock(1); did you mean --limit {number} (consul lock -n {number})?"
+                "-n takes no number here: it means \"do not wait\", as in flock(1); for a semaphore, as by consul lock -n {number}, did you mean --limit {number}?"
             )));
         }
         [dir, key, ..] if args.local.local.is_some() && dir.starts_with('/') => {
