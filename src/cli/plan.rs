@@ -205,17 +205,7 @@ fn consul_lock(
 
 fn session_options(args: &RunArgs) -> Result<SessionOptions, Refusal> {
     let session = &args.session;
-    let (mut node_checks, mut service_checks) = (None, None);
-    if session.no_checks {
-        node_checks = Some(Vec::new());
-    } else if !session.checks.is_empty() {
-        // Consul names a service's checks "service:ID" unless their owner named them otherwise, and looks both kinds up in
-        // the same way.
-        let (service, node): (Vec<_>, Vec<_>) =
-            session.checks.iter().cloned().partition(|check| check.starts_with("service:"));
-        node_checks = Some(node);
-        service_checks = Some(service).filter(|checks| !checks.is_empty());
-    }
+    let (node_checks, service_checks) = checks(session.no_checks, &session.checks);
     Ok(SessionOptions {
         name: session.session_name.clone(),
         node_checks,
@@ -228,4 +218,18 @@ fn session_options(args: &RunArgs) -> Result<SessionOptions, Refusal> {
         ttl: session.ttl.map(Ttl::new).transpose().map_err(Refusal::usage)?,
         ..SessionOptions::default()
     })
+}
+
+/// The checks that a session is bound to, of its node and of services there; `None` leaves them to Consul.
+pub(super) fn checks(none: bool, named: &[String]) -> (Option<Vec<String>>, Option<Vec<String>>) {
+    if none {
+        return (Some(Vec::new()), None);
+    }
+    if named.is_empty() {
+        return (None, None);
+    }
+    // Consul names a service's checks "service:ID" unless their owner named them otherwise, and looks both kinds up in the
+    // same way.
+    let (service, node): (Vec<_>, Vec<_>) = named.iter().cloned().partition(|check| check.starts_with("service:"));
+    (Some(node), Some(service).filter(|checks| !checks.is_empty()))
 }
