@@ -17,6 +17,9 @@ pub enum Notice {
     /// The key is free but nobody may have it yet: the last holder may still be at work. The time is how long that goes
     /// on, where it is known.
     Delayed(Option<Duration>),
+    /// So many are before us in the line of those who wait; told when it changes, as far as it is seen: who is far behind
+    /// looks rarely.
+    Place(usize),
     /// The token may not use the line of those who wait, so that we compete with everybody at every release.
     Unqueued(Trouble),
     /// Consul gave no usable answer and is asked again.

@@ -17,6 +17,8 @@ pub(crate) enum Note {
     WaitingHere(Option<Record>),
     /// Nobody has the lock but nobody may have it yet.
     Delayed(Option<Duration>),
+    /// So many are before us in the line.
+    Ahead(usize),
     /// There is no line to wait in, for this reason.
     Unqueued(String),
     /// Consul is asked again, for this reason.
@@ -107,6 +109,26 @@ pub(crate) enum Note {
     Released,
     /// The lock was gone when it was given back.
     GoneBeforeRelease,
+    /// The file of metrics could not be written.
+    MetricsUnwritten(String),
     /// Nobody confirmed the release.
     ReleaseUnanswered(String),
+}
+
+impl Note {
+    /// Whether the lock is not waited for any more once this was told.
+    pub(crate) fn ends_waiting(&self) -> bool {
+        let goes_on = matches!(
+            self,
+            Self::Waiting(_)
+                | Self::WaitingHere(_)
+                | Self::Delayed(_)
+                | Self::Ahead(_)
+                | Self::Unqueued(_)
+                | Self::Retrying(_)
+                | Self::SessionReplaced(_)
+                | Self::NoGuarantee(_)
+        );
+        !goes_on
+    }
 }

@@ -74,6 +74,7 @@ pub fn acquire(client: &Client, options: &LockOptions, stop: &Stop, tell: &Tell)
         quick: 0,
         told: None,
         told_delay: false,
+        told_place: None,
         asked: false,
     };
     let result = attempt.compete(first);
@@ -169,6 +170,8 @@ struct Attempt<'a> {
     told: Option<Holder>,
     /// That a lock delay is waited for was told, since the last holder.
     told_delay: bool,
+    /// The place in the line that was told of last: how many are before us.
+    told_place: Option<usize>,
     /// A lock request was sent, and the key may be ours without our knowing.
     asked: bool,
 }

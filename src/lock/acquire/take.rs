@@ -36,6 +36,10 @@ impl Attempt<'_> {
             Standing::Free(index) => Op::CheckIndex { key, index: *index },
             _ => Op::CheckNotExists { key },
         };
+        if self.options.value.is_none() && (self.told.is_some() || self.told_delay) {
+            self.record.date();
+            self.value = self.record.to_value();
+        }
         let lock = Op::Lock { key, session: &self.session.id, value: &self.value, flags: LOCK_FLAGS };
         let sent = Moment::now();
         // After any retry the key may have been ours before this very request, which then proves nothing.

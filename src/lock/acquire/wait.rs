@@ -61,6 +61,18 @@ impl Attempt<'_> {
         Ok(())
     }
 
+    /// Tells how many are before us, when that has changed.
+    fn tell_place(&mut self, place: Option<&Place>) {
+        let ahead = match place {
+            Some(Place::First) if self.queue.is_joined() => 0,
+            Some(Place::Behind { ahead, .. }) => *ahead,
+            _ => return,
+        };
+        if self.told_place.replace(ahead) != Some(ahead) {
+            (self.tell)(Notice::Place(ahead));
+        }
+    }
+
     /// Waits until the key is worth another look: as the first in line, until it changes from what it was at `index`;
     /// behind somebody, until that one is gone.
     pub(super) fn wait_in_line(&mut self, first: &First) -> Result<ReadResult, Error> {
@@ -71,6 +83,7 @@ impl Attempt<'_> {
             }
             let sent = Moment::now();
             let place = if self.queue.is_unusable() { Ok(Place::First) } else { self.find_place() };
+            self.tell_place(place.as_ref().ok());
             match place {
                 Ok(Place::First) => match first {
                     First::Watches(index) => return self.block(self.options.key.as_str(), *index, self.third()),
@@ -176,6 +189,9 @@ impl Attempt<'_> {
         let standing = Standing::of(seen.entry.as_ref(), &self.session.id);
         if !matches!(standing, Standing::Missing | Standing::Free(_)) {
             self.free_before = None;
+            if let Standing::Held(holder) = standing {
+                self.begin_to_wait(holder)?;
+            }
             return Ok(None);
         }
         // Once it was tried, it must be free for as long again.

@@ -58,6 +58,7 @@ impl Run {
             }
             Notice::Waiting(holder) => vec![Action::Tell(Note::Waiting(holder))],
             Notice::Delayed(left) => vec![Action::Tell(Note::Delayed(left))],
+            Notice::Place(ahead) => vec![Action::Tell(Note::Ahead(ahead))],
             Notice::Unqueued(trouble) => vec![Action::Tell(Note::Unqueued(trouble.0))],
             Notice::Retrying(trouble) => vec![Action::Tell(Note::Retrying(trouble.0))],
             Notice::SessionReplaced(id) => vec![Action::Tell(Note::SessionReplaced(id.to_string()))],
