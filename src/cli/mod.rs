@@ -3,6 +3,7 @@
 mod args;
 mod connection;
 mod exit;
+mod live;
 mod output;
 mod plan;
 mod program;

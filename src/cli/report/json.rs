@@ -69,6 +69,7 @@ fn word(note: &Note) -> (Level, &'static str, Value) {
             (Normal, "waiting", json!({ "holder": { "record": record.as_ref().map(fields_of) } }))
         }
         Note::Delayed(left) => (Normal, "delayed", json!({ "left": left.map(seconds) })),
+        Note::Ahead(ahead) => (Normal, "place", json!({ "ahead": ahead })),
         Note::Unqueued(why) => (Normal, "unqueued", json!({ "reason": why })),
         Note::Retrying(why) => (Normal, "retrying", json!({ "reason": why })),
         Note::SessionReplaced(id) => (Normal, "session_replaced", json!({ "new_session": id })),
@@ -108,6 +109,7 @@ fn word(note: &Note) -> (Level, &'static str, Value) {
         Note::TakingOver => (Always, "taking_over", json!({})),
         Note::Released => (Normal, "released", json!({})),
         Note::GoneBeforeRelease => (Always, "gone_before_release", json!({})),
+        Note::MetricsUnwritten(why) => (Normal, "metrics_unwritten", json!({ "reason": why })),
         Note::ReleaseUnanswered(why) => (Normal, "release_unanswered", json!({ "reason": why })),
     }
 }
