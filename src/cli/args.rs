@@ -7,7 +7,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use consul_lock::duration;
 use nix::sys::signal::Signal;
 
+use super::completions::CompletionsArgs;
+use super::completions::names::NamesArgs;
 use super::connection::Connection;
+use super::man::ManArgs;
 use super::output::Output;
 use super::signal;
 
@@ -32,6 +35,13 @@ pub(crate) enum Command {
     /// Hold the lock while a command runs.
     #[command(after_help = EXAMPLES)]
     Run(Box<RunArgs>),
+    /// Print completions for a shell.
+    Completions(CompletionsArgs),
+    /// Print a page of the manual.
+    Man(ManArgs),
+    /// Print the names of locks for completions.
+    #[command(hide = true)]
+    Names(NamesArgs),
 }
 
 #[derive(Debug, Args)]

@@ -1,9 +1,11 @@
 //! What a person types and reads: from arguments to a plan, from an outcome to messages and an exit code.
 
 mod args;
+mod completions;
 mod connection;
 mod exit;
 mod live;
+mod man;
 mod output;
 mod plan;
 mod program;
@@ -19,6 +21,7 @@ use crate::guard::Inherited;
 use crate::sys;
 use args::{Cli, Command};
 use exit::{Exit, code};
+use refusal::Refusal;
 
 /// Does what the arguments say.
 ///
@@ -30,6 +33,9 @@ pub(crate) fn main() -> anyhow::Result<Exit> {
     sys::share_heap();
     match Cli::try_parse() {
         Ok(Cli { command: Command::Run(args) }) => run::run(*args, inherited),
+        Ok(Cli { command: Command::Completions(args) }) => Ok(completions::run(&args)),
+        Ok(Cli { command: Command::Man(args) }) => Ok(refused(man::run(&args))),
+        Ok(Cli { command: Command::Names(args) }) => Ok(completions::names::run(&args)),
         Err(error) => {
             let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
             // A closed standard output is no reason to fail.
@@ -37,6 +43,14 @@ pub(crate) fn main() -> anyhow::Result<Exit> {
             Ok(Exit::Code(if is_help { 0 } else { code::USAGE }))
         }
     }
+}
+
+/// The exit of a command that may be refused, once that is told.
+fn refused(result: Result<Exit, Refusal>) -> Exit {
+    result.unwrap_or_else(|refusal| {
+        report::write_last(format!("consul-lock: {}", refusal.message));
+        Exit::Code(refusal.code)
+    })
 }
 
 /// Tells a fault that nothing foresees, and ends.
