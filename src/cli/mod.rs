@@ -6,6 +6,7 @@ mod connection;
 mod exit;
 mod live;
 mod man;
+mod misuse;
 mod output;
 mod plan;
 mod program;
@@ -15,7 +16,6 @@ mod run;
 mod signal;
 
 use clap::Parser as _;
-use clap::error::ErrorKind;
 
 use crate::guard::Inherited;
 use crate::sys;
@@ -36,12 +36,7 @@ pub(crate) fn main() -> anyhow::Result<Exit> {
         Ok(Cli { command: Command::Completions(args) }) => Ok(completions::run(&args)),
         Ok(Cli { command: Command::Man(args) }) => Ok(refused(man::run(&args))),
         Ok(Cli { command: Command::Names(args) }) => Ok(completions::names::run(&args)),
-        Err(error) => {
-            let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            // A closed standard output is no reason to fail.
-            let _ = error.print();
-            Ok(Exit::Code(if is_help { 0 } else { code::USAGE }))
-        }
+        Err(error) => Ok(misuse::answer(&error, &std::env::args_os().collect::<Vec<_>>())),
     }
 }
 
