@@ -6,6 +6,7 @@ mod connection;
 mod exit;
 mod live;
 mod man;
+mod metrics;
 mod misuse;
 mod output;
 mod plan;

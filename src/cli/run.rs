@@ -2,28 +2,49 @@
 
 use super::args::RunArgs;
 use super::exit::{Exit, code};
+use super::metrics::Metrics;
 use super::plan;
+use super::refusal::Refusal;
 use super::report::Report;
 use crate::guard::Inherited;
-use crate::run::{self, Class, Outcome};
+use crate::run::{self, Class, Note, Outcome};
 
 /// Runs a command under a lock.
 ///
 /// # Errors
 /// Faults of our own or of the machine, which nothing in the table of exit codes foresees.
-pub(crate) fn run(args: RunArgs, inherited: Inherited) -> anyhow::Result<Exit> {
+pub(crate) fn run(mut args: RunArgs, inherited: Inherited) -> anyhow::Result<Exit> {
     let output = args.output;
+    let refuse = |refusal: Refusal| {
+        Report::error(output, None, refusal.code, &refusal.message);
+        Ok(Exit::Code(refusal.code))
+    };
+    let key = args.keys.first().map_or("", String::as_str);
+    let metrics = args.metrics_file.take().map(|path| Metrics::new(path, key)).transpose();
+    let mut metrics = match metrics {
+        Ok(metrics) => metrics,
+        Err(refusal) => return refuse(refusal),
+    };
     let meant = match plan::make(args, inherited) {
         Ok(meant) => meant,
         Err(refusal) => {
-            Report::error(output, None, refusal.code, &refusal.message);
-            return Ok(Exit::Code(refusal.code));
+            // Nothing more can be said of a file that cannot be written now.
+            let _ = metrics.map(|metrics| metrics.write(Exit::Code(refusal.code), false));
+            return refuse(refusal);
         }
     };
     let mut report = Report::new(output, meant.key.clone(), meant.plan.kill_signal);
-    let outcome = run::run(meant.plan, |note| report.tell(&note))?;
+    let outcome = run::run(meant.plan, |note| {
+        metrics.iter_mut().for_each(|metrics| metrics.note(&note));
+        report.tell(&note);
+    });
+    let exit = outcome.as_ref().map_or(Exit::Code(code::INTERNAL), |outcome| Exit::of(outcome, meant.codes));
+    let success = matches!(outcome, Ok(Outcome::Exited(0)));
+    if let Some(Err(why)) = metrics.map(|metrics| metrics.write(exit, success)) {
+        report.tell(&Note::MetricsUnwritten(why));
+    }
     report.finish();
-    let exit = Exit::of(&outcome, meant.codes);
+    let outcome = outcome?;
     if let Some(message) = last_word(&outcome, output.quiet) {
         let code = if let Exit::Code(code) = exit { code } else { code::INTERNAL };
         Report::error(output, Some(&meant.key), code, &message);
