@@ -15,6 +15,7 @@ mod refusal;
 mod report;
 mod run;
 mod signal;
+mod systemd;
 
 use clap::Parser as _;
 

@@ -6,6 +6,7 @@ use super::metrics::Metrics;
 use super::plan;
 use super::refusal::Refusal;
 use super::report::Report;
+use super::systemd::Manager;
 use crate::guard::Inherited;
 use crate::run::{self, Class, Note, Outcome};
 
@@ -34,9 +35,13 @@ pub(crate) fn run(mut args: RunArgs, inherited: Inherited) -> anyhow::Result<Exi
         }
     };
     let mut report = Report::new(output, meant.key.clone(), meant.plan.kill_signal);
+    let mut manager = None;
+    let key = meant.key.clone();
+    // The first note comes after the guard was forked: from there on there may be threads.
     let outcome = run::run(meant.plan, |note| {
         metrics.iter_mut().for_each(|metrics| metrics.note(&note));
         report.tell(&note);
+        manager.get_or_insert_with(|| Manager::new(key.clone())).tell(&note);
     });
     let exit = outcome.as_ref().map_or(Exit::Code(code::INTERNAL), |outcome| Exit::of(outcome, meant.codes));
     let success = matches!(outcome, Ok(Outcome::Exited(0)));
@@ -44,6 +49,9 @@ pub(crate) fn run(mut args: RunArgs, inherited: Inherited) -> anyhow::Result<Exi
         report.tell(&Note::MetricsUnwritten(why));
     }
     report.finish();
+    if let Some(manager) = manager {
+        manager.finish();
+    }
     let outcome = outcome?;
     if let Some(message) = last_word(&outcome, output.quiet) {
         let code = if let Exit::Code(code) = exit { code } else { code::INTERNAL };
