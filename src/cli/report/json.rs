@@ -43,6 +43,11 @@ pub(super) fn error(key: Option<&Key>, code: u8, message: &str) -> String {
     object("error", key, None, None, json!({ "message": message, "exit_code": code }))
 }
 
+/// The line of a guard whose keeper is gone.
+pub(super) fn keeper_gone(key: &str, message: &str) -> String {
+    object("keeper_gone", None, None, None, json!({ "key": key, "message": message }))
+}
+
 fn object(event: &str, key: Option<&Key>, session: Option<&str>, fence: Option<u64>, fields: Value) -> String {
     let mut map = Map::new();
     map.insert("ts".into(), humantime::format_rfc3339_millis(SystemTime::now()).to_string().into());
@@ -120,4 +125,41 @@ fn fields_of(record: &Record) -> Value {
 
 fn seconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The fields that docs/events.md has for an event.
+    fn documented(event: &str) -> Vec<&'static str> {
+        let rows = include_str!("../../../docs/events.md").lines().filter_map(|line| {
+            let (first, rest) = line.strip_prefix("| `")?.split_once("` | `")?;
+            (first == event).then(|| rest.split('`').next())?
+        });
+        rows.collect()
+    }
+
+    #[test]
+    fn what_no_test_run_tells_is_documented_too() {
+        let [why, name, user] = ["why", "name", "root"].map(str::to_owned);
+        let rare = [
+            Note::RenewalFailing(why.clone()),
+            Note::SessionReplaced(why),
+            Note::Unkillable { pid: 1, user, name },
+            Note::HoldingOn,
+            Note::TakingOver,
+            Note::GoneBeforeRelease,
+        ];
+        let mut json = Json::new("k".parse().expect("a key"));
+        let lines = rare.iter().filter_map(|note| json.line(note, Level::Debug)).collect::<Vec<_>>();
+        for line in lines.into_iter().chain([json.plain("dropped")]) {
+            let Ok(Value::Object(object)) = serde_json::from_str(&line) else { panic!("{line}") };
+            let mut fields: Vec<_> =
+                object.keys().filter(|name| !["ts", "event", "key"].contains(&name.as_str())).collect();
+            let mut documented = documented(object["event"].as_str().expect("a name"));
+            (fields.sort(), documented.sort_unstable());
+            assert_eq!(fields, documented, "{line}");
+        }
+    }
 }

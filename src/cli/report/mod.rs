@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 
 use super::live::Waiting;
 use super::output::{ColorArg, LogFormat, Output};
+use crate::guard::LastWords;
 use crate::run::Note;
 use json::Json;
 use text::Text;
@@ -134,6 +135,16 @@ impl Report {
         };
         write_last(line);
     }
+}
+
+/// What the guard says of the lock `key` if the keeper is gone.
+pub(crate) fn last_words(format: LogFormat, key: &Key) -> LastWords {
+    const MESSAGE: &str = "the process that held the lock is gone; the command and every process it started are dead";
+    let make = match format {
+        LogFormat::Text => |_: &str| format!("consul-lock: {MESSAGE}"),
+        LogFormat::Json => |key: &str| json::keeper_gone(key, MESSAGE),
+    };
+    LastWords { make, about: key.to_string() }
 }
 
 /// Whether messages are coloured: as anstream finds, by the terminal and NO_COLOR, unless the flag says otherwise.
