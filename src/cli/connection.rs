@@ -11,7 +11,7 @@ use consul_lock::consul::{ConfigError, Secret, Settings};
 pub(crate) struct Connection {
     /// Consul's address [CONSUL_HTTP_ADDR].
     ///
-    /// As host:port, http://, https:// or unix:// [default: http://127.0.0.1:8500].
+    /// As host:port, http://, https:// or unix://; without any, http://127.0.0.1:8500.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) http_addr: Option<String>,
     /// ACL token; others can see it in a list of processes, so rather use a file [CONSUL_HTTP_TOKEN].
