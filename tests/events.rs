@@ -30,6 +30,7 @@ fn is_of_type(value: &Value, types: &str) -> bool {
         "number" => value.is_number(),
         "boolean" => value.is_boolean(),
         "object" => value.is_object(),
+        "array" => value.is_array(),
         "null" => value.is_null(),
         other => panic!("the page has the type {other:?}"),
     })
@@ -102,6 +103,20 @@ fn every_event_that_is_told_is_as_the_page_has_it() {
     run.expect_stderr("\"killed_left_behind\"", PATIENCE);
     told.extend(check(&run.wait(PATIENCE).stderr));
 
+    // Several keys.
+    let [first, second] = [unique_key("events"), unique_key("events")];
+    let mut holder = hold(&agent, &[], &second);
+    let mut several = Running::start(consul_lock_on(&agent).args(json).args([&first, &second, "--", "true"]));
+    several.expect_stderr("\"place\"", PATIENCE);
+    holder.signal(Signal::SIGTERM);
+    holder.wait(PATIENCE);
+    let several = several.wait(PATIENCE);
+    assert!(
+        several.stderr.contains(&format!("\"keys\":[\"")) && several.stderr.contains("\"fences\":["),
+        "{several:?}"
+    );
+    told.extend(check(&several.stderr));
+
     // A loss; its lock delay; an error; a release that nobody answers.
     let key = unique_key("events");
     let mut lost = Running::start(consul_lock_on(&agent).args(json).args([&key, "-c", "echo started; sleep 1000"]));
@@ -146,6 +161,7 @@ fn every_event_that_is_told_is_as_the_page_has_it() {
     let documented: BTreeSet<_> = table("Events").into_iter().map(|row| row[0].clone()).collect();
     let rare = [
         "session_replaced",
+        "started_again",
         "renewal_failing",
         "unkillable",
         "holding_on",
@@ -163,7 +179,7 @@ fn a_token_without_a_line_is_told_as_the_page_has_it() {
     let agent = Agent::start(Options { acl: true, ..Options::default() });
     let rules = r#"session_prefix "" { policy = "write" } key "solo" { policy = "write" } key_prefix "solo" { policy = "read" }"#;
     let token = agent.token_with(rules);
-    let mut run = |script: &str| {
+    let run = |script: &str| {
         let mut command = consul_lock_on(&agent);
         command.env("CONSUL_HTTP_TOKEN", &token);
         Running::start(command.args(["run", "--log-format=json", "solo", "-c", script]))

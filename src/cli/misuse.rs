@@ -33,7 +33,7 @@ pub(crate) fn answer(error: &clap::Error, typed: &[OsString]) -> Exit {
                 (None, LogFormat::Text) => format!("{wrong}{rest}"),
                 (None, LogFormat::Json) => wrong,
             };
-            Report::error(output, None, code::USAGE, &message);
+            Report::error(output, &[], code::USAGE, &message);
             Exit::Code(code::USAGE)
         }
     }

@@ -1,13 +1,13 @@
 //! From what was typed to what was meant: every flag is checked here, and files that it names are read, before anything
 //! is forked, connected or locked.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt as _;
-
 use std::time::Duration;
 
 use consul_lock::consul::{Behavior, SessionId};
-use consul_lock::lock::{Key, LockDelay, LockOptions, SessionOptions, Ttl};
+use consul_lock::lock::{self, Key, LockDelay, LockOptions, SessionOptions, Ttl};
 
 use super::args::{BackgroundArg, BehaviorArg, RunArgs};
 use super::exit::Codes;
@@ -24,8 +24,8 @@ pub(crate) struct Meant {
     pub(crate) plan: Plan,
     /// The exit codes that were chosen.
     pub(crate) codes: Codes,
-    /// The lock's name, for messages.
-    pub(crate) key: Key,
+    /// The lock's keys, for messages.
+    pub(crate) keys: Vec<Key>,
 }
 
 /// Makes sense of `args`.
@@ -33,7 +33,10 @@ pub(crate) struct Meant {
 /// # Errors
 /// The first thing that does not make sense, with its exit code.
 pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal> {
-    let key = only_key(&args)?;
+    let keys = keys(&args)?;
+    let Some((key, more)) = keys.split_first() else {
+        return Err(Refusal::usage("which lock? consul-lock run KEY -- COMMAND"));
+    };
     let command = command(&args)?;
     let mut no_guarantee = Vec::new();
     let found = program::find(
@@ -59,7 +62,7 @@ pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal
     let codes = Codes { conflict: args.waiting.conflict_exit_code, lost: args.loss.lost_exit_code };
     let grace = args.loss.kill_after.unwrap_or(LockOptions::DEFAULT_GRACE);
     let wait = if args.waiting.no_wait { Some(Duration::ZERO) } else { args.waiting.wait };
-    let last_words = report::last_words(args.output.log_format, &key);
+    let last_words = report::last_words(args.output.log_format, &keys);
     let (kill_signal, background) = (args.loss.kill_signal, background(args.loss.background));
     let lock = if args.local.local.is_some() {
         let lock = local_lock(args, key.clone(), wait, program)?;
@@ -70,7 +73,7 @@ pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal
         }
         lock
     } else {
-        let lock = consul_lock(args, key.clone(), wait, grace, program)?;
+        let lock = consul_lock(args, (key, more), wait, grace, program)?;
         if let LockPlan::Consul { options, .. } = &lock
             && options.session.is_none()
             && options.lock_delay().get().is_zero()
@@ -94,29 +97,35 @@ pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal
         chain,
         no_guarantee,
     };
-    Ok(Meant { plan, codes, key })
+    Ok(Meant { plan, codes, keys })
 }
 
-/// The one key, with an answer to what people from other tools type.
-fn only_key(args: &RunArgs) -> Result<Key, Refusal> {
+/// The keys in the order of their bytes, each once, with an answer to what people from other tools type.
+fn keys(args: &RunArgs) -> Result<Vec<Key>, Refusal> {
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty();
     match args.keys.as_slice() {
-        [number, _, ..] if args.waiting.no_wait && is_number(number) => Err(Refusal::usage(format!(
-            "-n takes no number here: it means \"do not wait\", as in flock(1); a semaphore of {number} holders (consul lock -n \
-             {number}) is not to be had"
-        ))),
+        [number, _, ..] if args.waiting.no_wait && is_number(number) => {
+            return Err(Refusal::usage(format!(
+                "-n takes no number here: it means \"do not wait\", as in flock(1); did you mean --limit {number}?"
+            )));
+        }
         [dir, key, ..] if args.local.local.is_some() && dir.starts_with('/') => {
-            Err(Refusal::usage(format!("\"{dir}\" is no key: did you mean --local={dir} {key}?")))
+            return Err(Refusal::usage(format!("\"{dir}\" is no key: did you mean --local={dir} {key}?")));
         }
         [dir] if args.local.local.is_some() && dir.starts_with('/') => {
-            Err(Refusal::usage(format!("\"{dir}\" is no key: did you mean --local={dir} and a key after it?")))
+            return Err(Refusal::usage(format!("\"{dir}\" is no key: did you mean --local={dir} and a key after it?")));
         }
-        [key] => key.parse().map_err(Refusal::usage),
-        [_, more, ..] => Err(Refusal::usage(format!(
-            "one key is what a run takes, and \"{more}\" is a second one; the command goes after --: consul-lock run KEY -- COMMAND"
-        ))),
-        [] => Err(Refusal::usage("which lock? consul-lock run KEY -- COMMAND")),
+        _ => {}
     }
+    let keys = args.keys.iter().map(|key| key.parse()).collect::<Result<BTreeSet<Key>, _>>();
+    let keys = Vec::from_iter(keys.map_err(Refusal::usage)?);
+    if keys.len() > LockOptions::MAX_KEYS {
+        return Err(Refusal::usage(lock::Error::TooManyKeys(keys.len())));
+    }
+    if keys.len() > 1 && args.local.local.is_some() {
+        return Err(Refusal::usage("--local takes one key: nest one run in another, always in the same order"));
+    }
+    Ok(keys)
 }
 
 fn command(args: &RunArgs) -> Result<Vec<OsString>, Refusal> {
@@ -170,7 +179,7 @@ fn local_lock(args: RunArgs, key: Key, wait: Option<Duration>, program: Option<S
 
 fn consul_lock(
     args: RunArgs,
-    key: Key,
+    (key, more): (&Key, &[Key]),
     wait: Option<Duration>,
     grace: Duration,
     program: Option<String>,
@@ -190,7 +199,8 @@ fn consul_lock(
         keep_key: args.session.keep_key,
         no_guarantee: args.loss.no_guarantee,
         program,
-        ..LockOptions::new(key)
+        more_keys: more.to_vec(),
+        ..LockOptions::new(key.clone())
     };
     if options.session.is_none() {
         if options.lock_delay().get().is_zero() && !options.no_guarantee {

@@ -5,7 +5,7 @@ use super::exit::{Exit, code};
 use super::metrics::Metrics;
 use super::plan;
 use super::refusal::Refusal;
-use super::report::Report;
+use super::report::{self, Report};
 use super::systemd::Manager;
 use crate::guard::Inherited;
 use crate::run::{self, Class, Note, Outcome};
@@ -17,11 +17,10 @@ use crate::run::{self, Class, Note, Outcome};
 pub(crate) fn run(mut args: RunArgs, inherited: Inherited) -> anyhow::Result<Exit> {
     let output = args.output;
     let refuse = |refusal: Refusal| {
-        Report::error(output, None, refusal.code, &refusal.message);
+        Report::error(output, &[], refusal.code, &refusal.message);
         Ok(Exit::Code(refusal.code))
     };
-    let key = args.keys.first().map_or("", String::as_str);
-    let metrics = args.metrics_file.take().map(|path| Metrics::new(path, key)).transpose();
+    let metrics = args.metrics_file.take().map(|path| Metrics::new(path, &args.keys.join(" "))).transpose();
     let mut metrics = match metrics {
         Ok(metrics) => metrics,
         Err(refusal) => return refuse(refusal),
@@ -34,14 +33,13 @@ pub(crate) fn run(mut args: RunArgs, inherited: Inherited) -> anyhow::Result<Exi
             return refuse(refusal);
         }
     };
-    let mut report = Report::new(output, meant.key.clone(), meant.plan.kill_signal);
+    let mut report = Report::new(output, meant.keys.clone(), meant.plan.kill_signal);
     let mut manager = None;
-    let key = meant.key.clone();
     // The first note comes after the guard was forked: from there on there may be threads.
     let outcome = run::run(meant.plan, |note| {
         metrics.iter_mut().for_each(|metrics| metrics.note(&note));
         report.tell(&note);
-        manager.get_or_insert_with(|| Manager::new(key.clone())).tell(&note);
+        manager.get_or_insert_with(|| Manager::new(report::names(&meant.keys))).tell(&note);
     });
     let exit = outcome.as_ref().map_or(Exit::Code(code::INTERNAL), |outcome| Exit::of(outcome, meant.codes));
     let success = matches!(outcome, Ok(Outcome::Exited(0)));
@@ -55,7 +53,7 @@ pub(crate) fn run(mut args: RunArgs, inherited: Inherited) -> anyhow::Result<Exi
     let outcome = outcome?;
     if let Some(message) = last_word(&outcome, output.quiet) {
         let code = if let Exit::Code(code) = exit { code } else { code::INTERNAL };
-        Report::error(output, Some(&meant.key), code, &message);
+        Report::error(output, &meant.keys, code, &message);
     }
     Ok(exit)
 }

@@ -6,6 +6,7 @@
 
 mod acquire;
 mod challenge;
+mod claim;
 mod delay;
 mod error;
 mod holding;
@@ -23,6 +24,7 @@ mod standing;
 mod stop;
 
 pub use acquire::acquire;
+pub use claim::Claim;
 pub use error::Error;
 pub use holding::{Holding, Release};
 pub use keeper::Keeper;

@@ -22,7 +22,7 @@ pub(crate) struct Waiting {
     key: String,
     since: Moment,
     coloured: bool,
-    reason: Reason,
+    reason: Option<Reason>,
     ahead: Option<usize>,
     /// How many were before us when the holder was told of.
     ahead_then: Option<usize>,
@@ -38,22 +38,26 @@ enum Reason {
 }
 
 impl Waiting {
-    /// Somebody who has waited for `key` since `since`.
-    pub(crate) fn new(key: &Key, since: Moment, coloured: bool) -> Self {
-        let (reason, key) = (Reason::Held(None, None), key.to_string());
-        Self { key, since, coloured, reason, ahead: None, ahead_then: None }
+    /// Somebody who has waited since `since`, for `key` as far as is known yet.
+    pub(crate) fn new(key: String, since: Moment, coloured: bool) -> Self {
+        Self { key, since, coloured, reason: None, ahead: None, ahead_then: None }
     }
 
     /// Takes in what is told at `now`; false if that is not about the waiting, which is then over or beside the point.
     pub(crate) fn on(&mut self, note: &Note, now: Moment) -> bool {
         match note {
-            Note::Waiting(holder) => {
-                self.reason = Reason::Held(holder.record.clone(), Some(holder.session.to_string()));
+            Note::Waiting { key, holder } => {
+                self.wait_for(key);
+                self.reason = Some(Reason::Held(holder.record.clone(), Some(holder.session.to_string())));
                 self.ahead_then = self.ahead;
             }
-            Note::WaitingHere(record) => self.reason = Reason::Held(record.clone().map(Box::new), None),
-            Note::Delayed(left) => self.reason = Reason::Delayed(left.map(|left| now + left)),
-            Note::Ahead(ahead) => {
+            Note::WaitingHere(record) => self.reason = Some(Reason::Held(record.clone().map(Box::new), None)),
+            Note::Delayed { key, left } => {
+                self.wait_for(key);
+                self.reason = Some(Reason::Delayed(left.map(|left| now + left)));
+            }
+            Note::Ahead { key, ahead } => {
+                self.wait_for(key);
                 self.ahead = Some(*ahead);
                 self.ahead_then = self.ahead_then.or(self.ahead);
             }
@@ -62,13 +66,23 @@ impl Waiting {
         true
     }
 
+    /// Of several keys this one is waited for now.
+    fn wait_for(&mut self, key: &Key) {
+        if key.as_str() != self.key {
+            self.key = key.to_string();
+            (self.ahead, self.ahead_then) = (None, None);
+            self.reason = None;
+        }
+    }
+
     /// The line, at most one column less than `width`, so that no terminal wraps it.
     pub(crate) fn line(&self, width: usize, now: Moment) -> String {
         let room = width.saturating_sub(1);
         // From the longest to the shortest.
         let reasons = match &self.reason {
-            Reason::Held(..) if !self.knows_holder() => vec![],
-            Reason::Held(Some(record), _) => {
+            None => vec![],
+            Some(Reason::Held(..)) if !self.knows_holder() => vec![],
+            Some(Reason::Held(Some(record), _)) => {
                 let [program, user, host] = [&record.command, &record.user, &record.host].map(|text| plain(text));
                 let held = record.age().map_or_else(|| "held".to_owned(), |age| format!("held {}", show(age)));
                 vec![
@@ -77,11 +91,11 @@ impl Waiting {
                     format!("held by {program}"),
                 ]
             }
-            Reason::Held(None, Some(session)) => {
+            Some(Reason::Held(None, Some(session))) => {
                 vec![format!("held by session {session}"), format!("held by session {}", elide(session, KEY))]
             }
-            Reason::Held(None, None) => vec!["held by another process on this machine".to_owned()],
-            Reason::Delayed(until) => {
+            Some(Reason::Held(None, None)) => vec!["held by another process on this machine".to_owned()],
+            Some(Reason::Delayed(until)) => {
                 let left = until.map(|until| until.since(now)).filter(|left| !left.is_zero());
                 let left = left.map(|left| format!(", {} at least", show(left + Duration::from_millis(999))));
                 let left = left.unwrap_or_default();

@@ -35,7 +35,7 @@ enum Level {
 /// Writes what a run tells.
 #[derive(Debug)]
 pub(crate) struct Report {
-    key: Key,
+    keys: Vec<Key>,
     format: Format,
     level: Level,
     color: ColorArg,
@@ -53,8 +53,8 @@ enum Format {
 }
 
 impl Report {
-    /// A report on the lock `key`, as `output` wants it; `first_signal` is the one that a lost lock sends.
-    pub(crate) fn new(output: Output, key: Key, first_signal: Signal) -> Self {
+    /// A report on the lock with these keys, as `output` wants it; `first_signal` is the one that a lost lock sends.
+    pub(crate) fn new(output: Output, keys: Vec<Key>, first_signal: Signal) -> Self {
         let level = match (output.quiet, output.verbose) {
             (true, _) => Level::Always,
             (false, 0) => Level::Normal,
@@ -62,10 +62,10 @@ impl Report {
             (false, _) => Level::Debug,
         };
         let format = match output.log_format {
-            LogFormat::Text => Format::Text(Text::new(key.clone(), first_signal, output.color)),
-            LogFormat::Json => Format::Json(Json::new(key.clone())),
+            LogFormat::Text => Format::Text(Text::new(&keys, first_signal, output.color)),
+            LogFormat::Json => Format::Json(Json::new(keys.clone())),
         };
-        Self { key, format, level, color: output.color, writer: None, waiting: None, dropped: 0 }
+        Self { keys, format, level, color: output.color, writer: None, waiting: None, dropped: 0 }
     }
 
     /// Takes a note and queues what is to be told of it; never waits, but for the live line to be gone before anything else
@@ -99,7 +99,7 @@ impl Report {
             return None;
         }
         let (now, colour) = (Moment::now(), is_coloured(self.color));
-        let mut waiting = self.waiting.clone().unwrap_or_else(|| Waiting::new(&self.key, now, colour));
+        let mut waiting = self.waiting.clone().unwrap_or_else(|| Waiting::new(names(&self.keys), now, colour));
         if waiting.on(note, now) {
             self.waiting = Some(waiting.clone());
             return Some(waiting);
@@ -128,23 +128,39 @@ impl Report {
     }
 
     /// Tells the error that ended everything. For when there is no writer, or none any more.
-    pub(crate) fn error(output: Output, key: Option<&Key>, code: u8, message: &str) {
+    pub(crate) fn error(output: Output, keys: &[Key], code: u8, message: &str) {
         let line = match output.log_format {
             LogFormat::Text => text::error(message, is_coloured(output.color)),
-            LogFormat::Json => json::error(key, code, message),
+            LogFormat::Json => json::error(keys, code, message),
         };
         write_last(line);
     }
 }
 
-/// What the guard says of the lock `key` if the keeper is gone.
-pub(crate) fn last_words(format: LogFormat, key: &Key) -> LastWords {
+/// So many keys are named; of more, the first ones and a number.
+const NAMED: usize = 4;
+
+/// Keys in a message: `a, b and c`.
+pub(crate) fn names(keys: &[Key]) -> String {
+    let mut names: Vec<_> = keys.iter().map(Key::to_string).collect();
+    if names.len() > NAMED {
+        names.truncate(NAMED - 1);
+        names.push(format!("{} more", keys.len() - names.len()));
+    }
+    match names.split_last() {
+        Some((last, first @ [_, ..])) => format!("{} and {last}", first.join(", ")),
+        Some((only, [])) => only.clone(),
+        None => String::new(),
+    }
+}
+
+/// What the guard says of the lock with these keys if the keeper is gone.
+pub(crate) fn last_words(format: LogFormat, keys: &[Key]) -> LastWords {
     const MESSAGE: &str = "the process that held the lock is gone; the command and every process it started are dead";
-    let make = match format {
-        LogFormat::Text => |_: &str| format!("consul-lock: {MESSAGE}"),
-        LogFormat::Json => |key: &str| json::keeper_gone(key, MESSAGE),
-    };
-    LastWords { make, about: key.to_string() }
+    match format {
+        LogFormat::Text => LastWords { make: |_| format!("consul-lock: {MESSAGE}"), about: String::new() },
+        LogFormat::Json => LastWords { make: |names| json::keeper_gone(names, MESSAGE), about: json::names(keys) },
+    }
 }
 
 /// Whether messages are coloured: as anstream finds, by the terminal and NO_COLOR, unless the flag says otherwise.
