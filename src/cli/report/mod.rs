@@ -5,6 +5,7 @@ mod json;
 mod text;
 mod writer;
 
+use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
 use consul_lock::clock::Moment;
 use consul_lock::lock::Key;
@@ -163,11 +164,16 @@ pub(crate) fn last_words(format: LogFormat, keys: &[Key]) -> LastWords {
     }
 }
 
-/// Whether messages are coloured: as anstream finds, by the terminal and NO_COLOR, unless the flag says otherwise.
+/// Whether messages are coloured.
 fn is_coloured(when: ColorArg) -> bool {
+    is_coloured_on(when, &std::io::stderr())
+}
+
+/// Whether to paint on a stream: as anstream finds, by the terminal and NO_COLOR, unless the flag says otherwise.
+pub(crate) fn is_coloured_on<S: RawStream>(when: ColorArg, stream: &S) -> bool {
     match when {
         ColorArg::Always => true,
         ColorArg::Never => false,
-        ColorArg::Auto => AutoStream::choice(&std::io::stderr()) != ColorChoice::Never,
+        ColorArg::Auto => AutoStream::choice(stream) != ColorChoice::Never,
     }
 }
