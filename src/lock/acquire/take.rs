@@ -31,6 +31,11 @@ pub(super) enum Asked {
 impl Attempt<'_> {
     /// Sends the one request that takes the key, built on a read that showed it free.
     pub(super) fn ask(&mut self, standing: &Standing, read_at: Moment) -> Result<Asked, Error> {
+        if self.options.value.is_none() {
+            // Until now it said when the waiting began.
+            self.record = self.record.acquired();
+            self.value = self.record.to_value();
+        }
         let key = self.options.key.as_str();
         let check = match standing {
             Standing::Free(index) => Op::CheckIndex { key, index: *index },
