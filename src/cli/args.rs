@@ -8,8 +8,12 @@ use consul_lock::duration;
 use nix::sys::signal::Signal;
 
 use super::connection::Connection;
+use super::evict::EvictArgs;
+use super::list::ListArgs;
 use super::output::Output;
 use super::signal;
+use super::status::StatusArgs;
+use super::wait::WaitArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,6 +36,14 @@ pub(crate) enum Command {
     /// Hold the lock while a command runs.
     #[command(after_help = EXAMPLES)]
     Run(Box<RunArgs>),
+    /// Show who holds a lock, since when, from where, and who waits for it.
+    Status(Box<StatusArgs>),
+    /// List the locks below a prefix.
+    List(Box<ListArgs>),
+    /// Wait until nobody holds a lock.
+    Wait(Box<WaitArgs>),
+    /// Take a lock from its holder by ending its session.
+    Evict(Box<EvictArgs>),
 }
 
 #[derive(Debug, Args)]

@@ -2,14 +2,23 @@
 
 mod args;
 mod connection;
+mod evict;
 mod exit;
+mod interrupt;
+mod list;
 mod output;
 mod plan;
 mod program;
 mod refusal;
 mod report;
 mod run;
+mod shown;
 mod signal;
+mod source;
+mod status;
+mod stdout;
+mod table;
+mod wait;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
@@ -28,7 +37,13 @@ pub(crate) fn main() -> anyhow::Result<Exit> {
     let inherited = Inherited::read();
     sys::share_heap();
     match Cli::try_parse() {
-        Ok(Cli { command: Command::Run(args) }) => run::run(*args, inherited),
+        Ok(Cli { command }) => match command {
+            Command::Run(args) => run::run(*args, inherited),
+            Command::Status(args) => status::status(*args, &inherited),
+            Command::List(args) => Ok(list::list(*args)),
+            Command::Wait(args) => wait::wait(*args, &inherited),
+            Command::Evict(args) => Ok(evict::evict(*args)),
+        },
         Err(error) => {
             let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
             // A closed standard output is no reason to fail.

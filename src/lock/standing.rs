@@ -8,7 +8,7 @@ use crate::consul::{Behavior, Entry, SessionId};
 pub const LOCK_FLAGS: u64 = 0x2ddc_cbc0_58a5_0c18;
 
 /// Flags of the key in which Go's `api.Semaphore` keeps its holders, `SemaphoreFlagValue`.
-const SEMAPHORE_FLAGS: u64 = 0xe0f6_9a2b_aa41_4de0;
+pub(super) const SEMAPHORE_FLAGS: u64 = 0xe0f6_9a2b_aa41_4de0;
 
 /// What a key is to somebody who wants it.
 #[derive(Debug, Clone, PartialEq, Eq)]

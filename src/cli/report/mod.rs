@@ -2,6 +2,7 @@
 //! queue of fixed length; what finds it full is dropped and counted; and an error in writing is nobody's business.
 
 mod json;
+mod remark;
 mod text;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -14,6 +15,7 @@ use nix::sys::signal::Signal;
 use super::output::{ColorArg, LogFormat, Output};
 use crate::run::Note;
 use json::Json;
+pub(crate) use remark::Remarks;
 use text::Text;
 
 /// Messages that may wait for a reader of standard error.

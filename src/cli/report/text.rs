@@ -20,8 +20,9 @@ pub(super) struct Text {
     told_retrying: bool,
 }
 
+/// How much a message is to catch the eye.
 #[derive(Clone, Copy)]
-enum Tone {
+pub(super) enum Tone {
     Plain,
     Warning,
     Bad,
@@ -192,7 +193,8 @@ pub(super) fn error(message: &str, coloured: bool) -> String {
     paint(Tone::Bad, message, coloured)
 }
 
-fn paint(tone: Tone, message: &str, coloured: bool) -> String {
+/// A message with our name before it.
+pub(super) fn paint(tone: Tone, message: &str, coloured: bool) -> String {
     let colour = match tone {
         Tone::Plain => "36",
         Tone::Warning => "33",
