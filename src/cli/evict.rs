@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 use consul_lock::consul::SessionId;
 use consul_lock::lock::view::Holding;
-use consul_lock::lock::{self, Key, Stop, retry};
+use consul_lock::lock::{self, Key, LockDelay, Stop, retry};
 use consul_lock::printable::printable;
 use consul_lock::{Client, duration};
 
@@ -162,7 +162,7 @@ fn end(
         return Err(lock::Error::InUse(key.clone()).into());
     }
     let delay = info.map(|info| info.lock_delay).or_else(|| holding.record.as_ref()?.lock_delay());
-    let delay = match delay {
+    let delay = match delay.map(|delay| LockDelay::shown(delay).get()) {
         Some(delay) if delay.is_zero() => ": its lock delay is 0, so that the next one may have it at once".to_owned(),
         Some(delay) => format!("; nobody can have it for the lock delay of {}", duration::show(delay)),
         None => String::new(),

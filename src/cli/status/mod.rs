@@ -13,7 +13,7 @@ use consul_lock::lock::{self, Key, Stop, retry};
 
 use super::args::Local;
 use super::connection::Connection;
-use super::exit::Exit;
+use super::exit::{Exit, code};
 use super::output::Output;
 use super::refusal::Refusal;
 use super::report::Remarks;
@@ -22,9 +22,6 @@ use super::source::{Retrying, Source};
 use super::stdout::{self, Unwritten};
 use crate::guard::Inherited;
 use crate::local::Table;
-
-/// Exit code for a lock that nobody holds.
-const FREE: u8 = 1;
 
 /// Longest wait for the reply to a request that Consul answers at once.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -88,7 +85,7 @@ pub(crate) fn status(args: StatusArgs, inherited: &Inherited) -> anyhow::Result<
         Err(refusal) => return Ok(remarks.refuse(&refusal)),
     };
     Ok(match write(&shown, args.json) {
-        Ok(()) => Exit::Code(if shown.is_held() { 0 } else { FREE }),
+        Ok(()) => Exit::Code(if shown.is_held() { 0 } else { code::FREE }),
         Err(unwritten) => unwritten.exit(|refusal| remarks.refuse(refusal)),
     })
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{LockList, LockView, gather};
-use crate::consul::{Client, Entry, Error as ConsulError, Read, SessionId, SessionInfo};
+use crate::consul::{Client, Entry, Error as ConsulError, Op, Read, SessionId, SessionInfo, Txn};
 use crate::lock::error::Error;
 use crate::lock::key::Key;
 use crate::lock::standing::SEMAPHORE_FLAGS;
@@ -17,8 +17,14 @@ impl Client {
         let denied = |error| Error::about_reading(self, key, error);
         // Whoever names the semaphore's own key means the semaphore.
         let prefix = key.as_str().strip_suffix("/.lock").unwrap_or(key.as_str());
+        // As a path this prefix would be another: servers take a dot at the end for "here".
         let reserved = format!("{key}/.");
-        let mut entries = self.list(&reserved, Read::Consistent, timeout).map_err(denied)?.entries;
+        let mut entries = match self.txn(&[Op::GetTree { prefix: &reserved }], timeout).map_err(denied)? {
+            Txn::Done(entries) => entries,
+            Txn::Refused(refusals) => {
+                return Err(Error::refused(self, key, refusals.first().map_or("", |refusal| &refusal.what)));
+            }
+        };
         entries.extend(self.get(key.as_str(), Read::Consistent, timeout).map_err(denied)?.entry);
         let is_semaphore =
             |entry: &Entry| entry.flags == SEMAPHORE_FLAGS && entry.key.strip_suffix("/.lock") == Some(prefix);

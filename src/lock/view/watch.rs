@@ -1,5 +1,5 @@
-//! Being told when a lock changes. A blocking query lasts on the key and another on what is below it; what they say is
-//! only that it is time to look again, since an index belongs to one of them and the lock to both.
+//! Being told when a lock changes. Blocking queries last on the key and on each folder below it; what they say is only
+//! that it is time to look again, since an index belongs to one of them and the lock to all.
 
 use std::sync::Arc;
 use std::thread;
@@ -42,7 +42,10 @@ pub fn watch(
 ) -> Result<(), Error> {
     let key = &lock.key;
     let wholes = match lock.kind {
-        Kind::Lock => vec![Whole::Key(key.clone()), Whole::Prefix(format!("{key}/."))],
+        Kind::Lock => {
+            let below = [".slot", ".read", ".queue"].map(|part| Whole::Prefix(format!("{key}/{part}/")));
+            [Whole::Key(key.clone())].into_iter().chain(below).collect()
+        }
         // The contenders of a semaphore of Go's are beside its key.
         Kind::GoSemaphore => vec![Whole::Prefix(format!("{key}/"))],
     };
