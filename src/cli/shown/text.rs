@@ -31,7 +31,8 @@ impl Shown {
             }
         }
         if let Some(key) = &self.see_also {
-            lines.push(row("see also", &format!("{}, which consul lock uses", printable(key))));
+            let prefix = printable(key.strip_suffix("/.lock").unwrap_or(key));
+            lines.push(row("see also", &format!("{prefix}/.lock, which is held: it is what consul lock {prefix} locks")));
         }
         lines
     }
