@@ -92,7 +92,7 @@ fn attempt(args: EvictArgs, remarks: &std::sync::Arc<Remarks>) -> Result<String,
 
 /// The one to evict; nobody if nobody holds it.
 fn choose<'a>(key: &Key, holders: &'a [Holding], wanted: Option<&SessionId>) -> Result<Option<&'a Holding>, Refusal> {
-    let names = || holders.iter().map(|holder| name(holder)).collect::<Vec<_>>().join(", ");
+    let names = || holders.iter().map(name).collect::<Vec<_>>().join(", ");
     match (holders, wanted) {
         ([], _) => Ok(None),
         (_, Some(wanted)) => match holders.iter().find(|holder| holder.session == *wanted) {

@@ -32,7 +32,10 @@ impl Shown {
         }
         if let Some(key) = &self.see_also {
             let prefix = printable(key.strip_suffix("/.lock").unwrap_or(key));
-            lines.push(row("see also", &format!("{prefix}/.lock, which is held: it is what consul lock {prefix} locks")));
+            lines.push(row(
+                "see also",
+                &format!("{prefix}/.lock, which is held: it is what consul lock {prefix} locks"),
+            ));
         }
         lines
     }
