@@ -1,11 +1,14 @@
 //! What a person types and reads: from arguments to a plan, from an outcome to messages and an exit code.
 
 mod args;
+mod completions;
 mod connection;
+mod doctor;
 mod evict;
 mod exit;
 mod interrupt;
 mod list;
+mod man;
 mod output;
 mod plan;
 mod program;
@@ -17,6 +20,7 @@ mod signal;
 mod source;
 mod status;
 mod stdout;
+mod systemd;
 mod table;
 mod wait;
 
@@ -27,6 +31,7 @@ use crate::guard::Inherited;
 use crate::sys;
 use args::{Cli, Command};
 use exit::{Exit, code};
+use refusal::Refusal;
 
 /// Does what the arguments say.
 ///
@@ -43,6 +48,10 @@ pub(crate) fn main() -> anyhow::Result<Exit> {
             Command::List(args) => Ok(list::list(*args)),
             Command::Wait(args) => wait::wait(*args, &inherited),
             Command::Evict(args) => Ok(evict::evict(*args)),
+            Command::Doctor(args) => Ok(doctor::run(*args)),
+            Command::Completions(args) => Ok(completions::run(&args)),
+            Command::Man(args) => Ok(refused(man::run(&args))),
+            Command::Names(args) => Ok(completions::names::run(&args)),
         },
         Err(error) => {
             let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
@@ -51,6 +60,14 @@ pub(crate) fn main() -> anyhow::Result<Exit> {
             Ok(Exit::Code(if is_help { 0 } else { code::USAGE }))
         }
     }
+}
+
+/// The exit of a command that may be refused, once that is told.
+fn refused(result: Result<Exit, Refusal>) -> Exit {
+    result.unwrap_or_else(|refusal| {
+        report::write_last(format!("consul-lock: {}", refusal.message));
+        Exit::Code(refusal.code)
+    })
 }
 
 /// Tells a fault that nothing foresees, and ends.

@@ -2,6 +2,9 @@
 
 use clap::{ArgAction, Args, ValueEnum};
 
+use super::exit::Exit;
+use super::stdout::{self, Unwritten};
+
 #[derive(Debug, Clone, Copy, Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct Output {
@@ -30,4 +33,15 @@ pub(crate) enum ColorArg {
     Auto,
     Always,
     Never,
+}
+
+/// Prints what was asked for on standard output. Whoever has closed it has read enough.
+pub(crate) fn print(text: &str) -> Exit {
+    match stdout::write(text) {
+        Err(Unwritten::Failed(refusal)) => {
+            super::report::write_last(format!("consul-lock: {}", refusal.message));
+            Exit::Code(refusal.code)
+        }
+        Ok(()) | Err(Unwritten::NoReader) => Exit::Code(0),
+    }
 }

@@ -44,7 +44,7 @@ pub fn wait_until_free(
         let record = holding.record.clone().map(Box::new);
         let holder = Holder { session: holding.session.clone(), record };
         if told.as_ref() != Some(&holder) {
-            tell(Notice::Waiting(holder.clone()));
+            tell(Notice::Waiting { key: key.clone(), holder: holder.clone() });
             told = Some(holder.clone());
         }
         let mut index = holding.entry.modify_index;

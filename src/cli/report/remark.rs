@@ -34,9 +34,9 @@ impl Remarks {
     pub(crate) fn teller(self: &Arc<Self>) -> Tell {
         let remarks = Arc::clone(self);
         Arc::new(move |notice| match notice {
-            Notice::Waiting(holder) => {
+            Notice::Waiting { key, holder } => {
                 let fields = json!({ "holder": { "session": holder.session.to_string(), "record": holder.record } });
-                remarks.tell("waiting", Tone::Plain, &format!("waiting for {}, held by {holder}", remarks.key), fields);
+                remarks.tell("waiting", Tone::Plain, &format!("waiting for {key}, held by {holder}"), fields);
             }
             Notice::Retrying(trouble) => remarks.retrying(&trouble.0),
             _ => {}

@@ -57,6 +57,7 @@ fn waiter(waiting: &Waiting) -> Waiter {
         who: record.map(Who::of).unwrap_or_default(),
         since: record.and_then(since),
         session: Some(waiting.session.to_string()),
+        shared: waiting.shared,
     }
 }
 

@@ -26,7 +26,7 @@ impl Shown {
             value: if parsed.is_some() { Vec::new() } else { record.unwrap_or_default().into_bytes() },
             run: parsed.map(|record| record.run),
         });
-        let waiter = |pid| Waiter { who: process(pid), since: None, session: None };
+        let waiter = |pid| Waiter { who: process(pid), since: None, session: None, shared: false };
         Self {
             key: key.to_string(),
             kind: "local",

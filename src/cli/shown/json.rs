@@ -55,6 +55,7 @@ impl Waiter {
         object["since"] = json!(self.since.map(timestamp));
         object["waiting_for"] = json!(ago(self.since, now));
         object["session"] = json!(self.session);
+        object["shared"] = json!(self.shared);
         object
     }
 }

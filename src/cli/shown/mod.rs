@@ -65,6 +65,8 @@ pub(crate) struct Waiter {
     pub(crate) who: Who,
     pub(crate) since: Option<SystemTime>,
     pub(crate) session: Option<String>,
+    /// It wants a share in the lock.
+    pub(crate) shared: bool,
 }
 
 /// A lock delay that may be running.

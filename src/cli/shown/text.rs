@@ -120,7 +120,8 @@ impl Waiter {
         let name = self.who.text().or_else(|| Some(format!("session {}", self.session.as_ref()?)));
         let waiting = self.since.and_then(|since| now.duration_since(since).ok());
         let waiting = waiting.map_or_else(String::new, |time| format!(", waiting for {}", whole(time)));
-        name.unwrap_or_else(|| "a process of this machine".to_owned()) + &waiting
+        let share = if self.shared { ", for a share" } else { "" };
+        format!("{}{share}{waiting}", name.unwrap_or_else(|| "a process of this machine".to_owned()))
     }
 }
 

@@ -6,11 +6,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Deserialize;
 
-use super::{Holding, Kind, LockView, Lost, Part, Waiting, limit};
+use super::{Holding, Kind, LockView, Lost, Part, Sharing, Waiting};
 use crate::consul::{Entry, SessionId};
 use crate::lock::queue::QUEUE_FLAGS;
 use crate::lock::record::Record;
 use crate::lock::standing::{LOCK_FLAGS, SEMAPHORE_FLAGS, foreign};
+
+/// Flags of a reader's entry: "clreader" in ASCII.
+const READ_FLAGS: u64 = 0x636c_7265_6164_6572;
 
 /// What an entry is to the lock that it belongs to.
 enum Role {
@@ -34,7 +37,7 @@ pub(super) fn all(entries: Vec<Entry>) -> Vec<LockView> {
     let mut locks: BTreeMap<String, Parts> = BTreeMap::new();
     for entry in entries {
         let (base, role) = role(&entry);
-        let is_data = entry.session.is_none() && entry.flags != LOCK_FLAGS;
+        let is_data = entry.session.is_none() && !is_marked(&entry);
         if is_data && matches!(role, Role::Part(_)) {
             continue;
         }
@@ -89,6 +92,11 @@ fn role(entry: &Entry) -> (&str, Role) {
     (key, Role::Part(Part::Slot(1)))
 }
 
+/// Whether its flags say that it is a lock or a share in one.
+fn is_marked(entry: &Entry) -> bool {
+    entry.flags == LOCK_FLAGS || entry.flags == READ_FLAGS
+}
+
 fn empty(key: String, kind: Kind) -> LockView {
     let (holders, queue, lost) = (Vec::new(), Vec::new(), Vec::new());
     LockView { key, kind, limit: 1, holders, queue, line_is_hidden: false, lost, foreign: None }
@@ -124,11 +132,11 @@ fn lock(key: String, mut held: Vec<(Part, Entry)>, mut waiters: Vec<Entry>) -> L
     waiters.sort_by_key(|entry| entry.create_index);
     let entries = held.iter().map(|(_, entry)| entry).chain(&waiters);
     let numbers = held.iter().map(|(part, _)| if let Part::Slot(number) = part { *number } else { 1 });
-    view.limit = entries.filter_map(limit).chain(numbers).fold(1, u32::max);
+    view.limit = entries.map(|entry| Sharing::of(entry).limit).chain(numbers).fold(1, u32::max);
     for (part, entry) in held {
         if entry.session.is_none() {
             let record = Record::read(&entry.value).filter(|record| record.released_at.is_none());
-            view.lost.extend(record.filter(|_| entry.flags == LOCK_FLAGS).map(|record| Lost { part, record }));
+            view.lost.extend(record.filter(|_| is_marked(&entry)).map(|record| Lost { part, record }));
             if part == Part::Slot(1) {
                 view.foreign = foreign(&entry);
             }
@@ -142,7 +150,7 @@ fn lock(key: String, mut held: Vec<(Part, Entry)>, mut waiters: Vec<Entry>) -> L
         view.holders.iter().filter_map(|holder| Some(holder.record.as_ref()?.run.as_str())).collect();
     view.queue = waiters
         .into_iter()
-        .filter_map(|entry| Some(Waiting { session: entry.session?, record: Record::read(&entry.value) }))
+        .filter_map(Waiting::of)
         .filter(|waiter| !sessions.contains(&waiter.session))
         .filter(|waiter| waiter.record.as_ref().is_none_or(|record| !runs.contains(record.run.as_str())))
         .collect();
@@ -171,7 +179,7 @@ fn go_semaphore(prefix: String, entry: &Entry, mut contenders: Vec<Entry>) -> Lo
             let number = u32::try_from(view.holders.len() + 1).unwrap_or(u32::MAX);
             view.holders.extend(Holding::of(Part::Slot(number), entry));
         } else {
-            view.queue.push(Waiting { session, record: Record::read(&entry.value) });
+            view.queue.extend(Waiting::of(entry));
         }
     }
     view

@@ -83,6 +83,15 @@ pub struct Waiting {
     pub session: SessionId,
     /// What it says about itself.
     pub record: Option<Record>,
+    /// It wants a share in the lock, and not the lock.
+    pub shared: bool,
+}
+
+impl Waiting {
+    fn of(entry: Entry) -> Option<Self> {
+        let (record, shared) = (Record::read(&entry.value), Sharing::of(&entry).shared);
+        Some(Self { session: entry.session?, record, shared })
+    }
 }
 
 /// A part that was lost.
@@ -136,12 +145,16 @@ impl Holding {
     }
 }
 
-/// The part of a record that a limit is in.
-#[derive(Deserialize)]
-struct Limit {
-    limit: Option<u32>,
+/// How a lock is shared, by the record of one who holds or wants it.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Sharing {
+    limit: u32,
+    shared: bool,
 }
 
-fn limit(entry: &Entry) -> Option<u32> {
-    serde_json::from_slice::<Limit>(&entry.value).ok()?.limit
+impl Sharing {
+    fn of(entry: &Entry) -> Self {
+        serde_json::from_slice(&entry.value).unwrap_or_default()
+    }
 }

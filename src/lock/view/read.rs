@@ -22,7 +22,7 @@ impl Client {
         let mut entries = match self.txn(&[Op::GetTree { prefix: &reserved }], timeout).map_err(denied)? {
             Txn::Done(entries) => entries,
             Txn::Refused(refusals) => {
-                return Err(Error::refused(self, key, refusals.first().map_or("", |refusal| &refusal.what)));
+                return Err(Error::refused(self, key.as_str(), refusals.first().map_or("", |refusal| &refusal.what)));
             }
         };
         entries.extend(self.get(key.as_str(), Read::Consistent, timeout).map_err(denied)?.entry);

@@ -33,13 +33,15 @@ fn line(view: &LockView) -> Vec<&str> {
 fn a_key_with_slots_readers_and_a_line_is_one_lock() {
     let mut limited = serde_json::to_value(record("b")).expect("a record");
     limited["limit"] = 4.into();
+    let mut shared = serde_json::to_value(record("later")).expect("a record");
+    shared["shared"] = true.into();
     let entries = vec![
         entry("db", LOCK_FLAGS, Some(1), &record("a").to_value(), 10),
-        entry("db/.queue/x", QUEUE_FLAGS, Some(8), &record("later").to_value(), 30),
+        entry("db/.queue/x", QUEUE_FLAGS, Some(8), shared.to_string().as_bytes(), 30),
         entry("db/.queue/y", QUEUE_FLAGS, Some(7), &record("sooner").to_value(), 20),
         entry("db/.queue/z", QUEUE_FLAGS, None, &record("dead").to_value(), 15),
         entry("db/.queue/w", 0, Some(9), b"a stranger's", 16),
-        entry("db/.read/q", LOCK_FLAGS, Some(5), &record("r2").to_value(), 18),
+        entry("db/.read/q", READ_FLAGS, Some(5), &record("r2").to_value(), 18),
         entry("db/.read/p", LOCK_FLAGS, Some(6), &record("r1").to_value(), 17),
         entry("db/.slot/10", LOCK_FLAGS, None, &record("lost").to_value(), 12),
         entry("db/.slot/2", LOCK_FLAGS, Some(2), limited.to_string().as_bytes(), 11),
@@ -49,7 +51,7 @@ fn a_key_with_slots_readers_and_a_line_is_one_lock() {
     let readers = [(Part::Reader, "r1"), (Part::Reader, "r2")];
     assert_eq!(held(&view), [&[(Part::Slot(1), "a"), (Part::Slot(2), "b")][..], &readers].concat());
     assert_eq!(line(&view), ["sooner", "later"]);
-    assert_eq!(view.limit, 10);
+    assert_eq!((view.limit, view.queue[0].shared, view.queue[1].shared), (10, false, true));
     let lost: Vec<_> = view.lost.iter().map(|lost| (lost.part, lost.record.command.as_str())).collect();
     assert_eq!(lost, [(Part::Slot(10), "lost")]);
     // The stranger's entry is a lock of its own, under its own name.
