@@ -2,7 +2,10 @@
 
 mod support;
 
-use serde_json::json;
+use std::time::{Duration, SystemTime};
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 
 use support::agent::{Agent, PATIENCE};
 use support::line::waiter;
@@ -19,7 +22,7 @@ fn the_holder_is_ended_and_the_next_one_waits_for_the_lock_delay() {
     assert!(nobody.stderr.contains(&format!("{key} is free: there is nobody to evict")), "{}", nobody.stderr);
 
     let mut holder = hold(&agent, &["--lock-delay", "3s", "-k", "500ms"], &key);
-    let (mut next, next_session) = waiter(&agent, &[], &key, "echo mine");
+    let (mut next, next_session) = waiter(&agent, &[], &key, "echo mine; exec sleep 1000");
     // Without a terminal nobody is asked, and without --yes nobody is evicted.
     let unasked = run_on(&agent, &["evict", &key]);
     assert_eq!(unasked.code(), Some(64));
@@ -36,6 +39,7 @@ fn the_holder_is_ended_and_the_next_one_waits_for_the_lock_delay() {
     assert!(holder.try_wait().is_none());
 
     let session = agent.holder(&key).expect("it is held");
+    let evicted_at = SystemTime::now();
     let evicted = run_on(&agent, &["evict", "--yes", "--session", &session, &key]);
     assert_eq!((evicted.code(), evicted.stdout.as_str()), (Some(0), ""), "{}", evicted.stderr);
     let told = format!("session {session} was evicted from {key}; nobody can have it for the lock delay of 3 s");
@@ -44,8 +48,15 @@ fn the_holder_is_ended_and_the_next_one_waits_for_the_lock_delay() {
     assert_eq!(lost.code(), Some(76), "{}", lost.stderr);
     // The delay protects the next holder: it has not started while the first one could still have been at work.
     assert!(next.try_wait().is_none() && agent.holder(&key).is_none());
-    let ended = next.wait(PATIENCE);
-    assert_eq!((ended.code(), ended.stdout.as_str()), (Some(0), "mine\n"), "{}", ended.stderr);
+    next.expect_stdout("mine\n", PATIENCE);
+    // It has had the lock since then, however long it waited before.
+    let held: Value = serde_json::from_str(&run_on(&agent, &["status", "--json", &key]).stdout).expect("JSON");
+    let since =
+        held["holders"][0]["since"].as_str().and_then(|text| humantime::parse_rfc3339(text).ok()).expect("a time");
+    assert!(since >= evicted_at + Duration::from_secs(2), "{held}");
+    next.signal(Signal::SIGTERM);
+    assert_eq!(next.wait(PATIENCE).signal(), Some(15));
+    agent.expect_nothing_left();
     // The same session again: it is gone, and whoever came later is not touched.
     let later = hold(&agent, &[], &key);
     let again = run_on(&agent, &["evict", "--yes", "--session", &session, &key]);

@@ -81,7 +81,6 @@ fn a_held_lock_is_shown_with_its_holder_its_session_and_its_line() {
         text[text.len() - 2].starts_with("  line     1. sh (pid ") && text[text.len() - 1].contains(" 2. sh (pid ")
     );
 
-    // After a wait the holder's time is that of the acquisition.
     agent.destroy_session(session);
     let (code, lost) = status(&agent, &key);
     assert_eq!(
