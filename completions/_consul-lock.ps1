@@ -187,7 +187,7 @@ Register-ArgumentCompleter -Native -CommandName 'consul-lock' -ScriptBlock {
         'consul-lock;evict' {
             [CompletionResult]::new('--session', '--session', [CompletionResultType]::ParameterName, 'Only if this session holds it; one of several that do. Else the exit code is 75')
             [CompletionResult]::new('--retry-for', '--retry-for', [CompletionResultType]::ParameterName, 'How long a Consul that does not answer is asked again [default: 5s]')
-            [CompletionResult]::new('--local', '--local', [CompletionResultType]::ParameterName, 'Lock among this user''s processes on this machine only, without Consul; with DIR, among all that name it')
+            [CompletionResult]::new('--local', '--local', [CompletionResultType]::ParameterName, 'Refused with the reason')
             [CompletionResult]::new('--http-addr', '--http-addr', [CompletionResultType]::ParameterName, 'Consul''s address: host:port, http://, https:// or unix:// [CONSUL_HTTP_ADDR, default: http://127.0.0.1:8500]')
             [CompletionResult]::new('--token', '--token', [CompletionResultType]::ParameterName, 'ACL token; others can see it in a list of processes, so rather use a file [CONSUL_HTTP_TOKEN]')
             [CompletionResult]::new('--token-file', '--token-file', [CompletionResultType]::ParameterName, 'File with the ACL token; wins over --token [CONSUL_HTTP_TOKEN_FILE]')

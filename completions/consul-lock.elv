@@ -166,7 +166,7 @@ set edit:completion:arg-completer[consul-lock] = {|@words|
         &'consul-lock;evict'= {
             cand --session 'Only if this session holds it; one of several that do. Else the exit code is 75'
             cand --retry-for 'How long a Consul that does not answer is asked again [default: 5s]'
-            cand --local 'Lock among this user''s processes on this machine only, without Consul; with DIR, among all that name it'
+            cand --local 'Refused with the reason'
             cand --http-addr 'Consul''s address: host:port, http://, https:// or unix:// [CONSUL_HTTP_ADDR, default: http://127.0.0.1:8500]'
             cand --token 'ACL token; others can see it in a list of processes, so rather use a file [CONSUL_HTTP_TOKEN]'
             cand --token-file 'File with the ACL token; wins over --token [CONSUL_HTTP_TOKEN_FILE]'

@@ -153,7 +153,7 @@ complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -s h -l he
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -s V -l version -d 'Print version'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l session -d 'Only if this session holds it; one of several that do. Else the exit code is 75' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l retry-for -d 'How long a Consul that does not answer is asked again [default: 5s]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l local -d 'Lock among this user\'s processes on this machine only, without Consul; with DIR, among all that name it' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l local -d 'Refused with the reason' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l http-addr -d 'Consul\'s address: host:port, http://, https:// or unix:// [CONSUL_HTTP_ADDR, default: http://127.0.0.1:8500]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l token -d 'ACL token; others can see it in a list of processes, so rather use a file [CONSUL_HTTP_TOKEN]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l token-file -d 'File with the ACL token; wins over --token [CONSUL_HTTP_TOKEN_FILE]' -r -F

@@ -1,6 +1,7 @@
 //! `consul-lock evict`: takes a lock from its holder by ending the session that it is held under. The holder sees that at
 //! once and kills its command, and Consul gives the lock to nobody for the session's lock delay.
 
+use std::ffi::OsString;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::time::{Duration, SystemTime};
 
@@ -11,14 +12,13 @@ use consul_lock::lock::{self, Key, LockDelay, Stop, retry};
 use consul_lock::printable::printable;
 use consul_lock::{Client, duration};
 
-use super::args::Local;
 use super::connection::Connection;
 use super::exit::{Exit, code};
 use super::output::Output;
 use super::refusal::Refusal;
 use super::report::Remarks;
 use super::shown::Shown;
-use super::source::{Retrying, Source};
+use super::source::{RETRY_FOR, Retrying};
 use super::status::look;
 
 /// Longest wait for the reply to a request that Consul answers at once.
@@ -37,8 +37,9 @@ pub(crate) struct EvictArgs {
     session: Option<String>,
     #[command(flatten)]
     retrying: Retrying,
-    #[command(flatten)]
-    local: Local,
+    /// Refused with the reason.
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, hide = true)]
+    local: Option<Option<OsString>>,
     #[command(flatten)]
     connection: Connection,
     #[command(flatten)]
@@ -59,7 +60,7 @@ pub(crate) fn evict(args: EvictArgs) -> Exit {
 
 /// What was done, in words.
 fn attempt(args: EvictArgs, remarks: &std::sync::Arc<Remarks>) -> Result<String, Refusal> {
-    if args.local.local.is_some() {
+    if args.local.is_some() {
         return Err(Refusal::usage(
             "evict has no meaning with --local: no session holds such a lock but processes do; consul-lock status --local names \
              the first of them, to be ended by kill",
@@ -71,9 +72,8 @@ fn attempt(args: EvictArgs, remarks: &std::sync::Arc<Remarks>) -> Result<String,
     if !args.yes && !asks {
         return Err(Refusal::usage("there is no terminal to ask at: --yes evicts without a question"));
     }
-    let Source::Consul(client, retry_for) = Source::open(args.local, args.connection, args.retrying.retry_for)? else {
-        return Err(Refusal::usage("evict needs Consul"));
-    };
+    let client = args.connection.client()?;
+    let retry_for = args.retrying.retry_for.unwrap_or(RETRY_FOR);
     let (stop, tell) = (Stop::new(), remarks.teller());
     let (view, shown) = retry(retry_for, None, &stop, &tell, || look(&client, &key))?;
     let Some(holding) = choose(&key, &view.holders, wanted.as_ref())? else {

@@ -11,7 +11,7 @@ use super::refusal::Refusal;
 use crate::local::{Locks, Place};
 
 /// How long a command that only looks asks a Consul that does not answer: somebody sits before it.
-const RETRY_FOR: Duration = Duration::from_secs(5);
+pub(crate) const RETRY_FOR: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Waiting")]
