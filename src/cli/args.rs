@@ -7,8 +7,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use consul_lock::duration;
 use nix::sys::signal::Signal;
 
+use super::acquire::{self, AcquireArgs};
 use super::connection::Connection;
 use super::output::Output;
+use super::release::{self, ReleaseArgs};
+use super::renew::{self, RenewArgs};
 use super::signal;
 
 const EXAMPLES: &str = "\
@@ -32,6 +35,17 @@ pub(crate) enum Command {
     /// Hold the lock while a command runs.
     #[command(after_help = EXAMPLES)]
     Run(Box<RunArgs>),
+    #[command(about = first_line(acquire::ABOUT), long_about = acquire::ABOUT, after_help = acquire::EXAMPLES)]
+    Acquire(Box<AcquireArgs>),
+    #[command(about = first_line(renew::ABOUT), long_about = renew::ABOUT)]
+    Renew(Box<RenewArgs>),
+    #[command(about = first_line(release::ABOUT), long_about = release::ABOUT)]
+    Release(Box<ReleaseArgs>),
+}
+
+/// What the list of commands says.
+fn first_line(about: &str) -> String {
+    about.lines().next().unwrap_or_default().trim_end_matches('.').to_owned()
 }
 
 #[derive(Debug, Args)]
@@ -80,6 +94,13 @@ pub(crate) struct Waiting {
     /// How long a Consul that does not answer is asked again while acquiring and releasing [default: 30s].
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) retry_for: Option<Duration>,
+}
+
+impl Waiting {
+    /// How long to wait; nothing is for ever.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        if self.no_wait { Some(Duration::ZERO) } else { self.wait }
+    }
 }
 
 #[derive(Debug, Args)]

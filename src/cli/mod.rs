@@ -1,14 +1,19 @@
 //! What a person types and reads: from arguments to a plan, from an outcome to messages and an exit code.
 
+mod acquire;
 mod args;
 mod connection;
+mod detached;
 mod exit;
 mod output;
 mod plan;
 mod program;
 mod refusal;
+mod release;
+mod renew;
 mod report;
 mod run;
+mod shell;
 mod signal;
 
 use clap::Parser as _;
@@ -28,12 +33,22 @@ pub(crate) fn main() -> anyhow::Result<Exit> {
     let inherited = Inherited::read();
     sys::share_heap();
     match Cli::try_parse() {
-        Ok(Cli { command: Command::Run(args) }) => run::run(*args, inherited),
+        Ok(Cli { command }) => match command {
+            Command::Run(args) => run::run(*args, inherited),
+            Command::Acquire(args) => acquire::acquire(*args, inherited),
+            Command::Renew(args) => Ok(renew::renew(*args)),
+            Command::Release(args) => Ok(release::release(*args)),
+        },
         Err(error) => {
             let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
             // A closed standard output is no reason to fail.
             let _ = error.print();
-            Ok(Exit::Code(if is_help { 0 } else { code::USAGE }))
+            let exit = Exit::Code(if is_help { 0 } else { code::USAGE });
+            let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+            if shell::is_evaluated(arguments.iter().map(|argument| argument.as_os_str())) {
+                shell::fail(exit);
+            }
+            Ok(exit)
         }
     }
 }

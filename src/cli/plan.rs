@@ -9,7 +9,7 @@ use std::time::Duration;
 use consul_lock::consul::{Behavior, SessionId};
 use consul_lock::lock::{Key, LockDelay, LockOptions, SessionOptions, Ttl};
 
-use super::args::{BackgroundArg, BehaviorArg, RunArgs};
+use super::args::{BackgroundArg, BehaviorArg, RunArgs, Session};
 use super::exit::Codes;
 use super::program;
 use super::refusal::Refusal;
@@ -57,7 +57,7 @@ pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal
     let program = found.file_name().map(|name| name.to_string_lossy().into_owned());
     let codes = Codes { conflict: args.waiting.conflict_exit_code, lost: args.loss.lost_exit_code };
     let grace = args.loss.kill_after.unwrap_or(LockOptions::DEFAULT_GRACE);
-    let wait = if args.waiting.no_wait { Some(Duration::ZERO) } else { args.waiting.wait };
+    let wait = args.waiting.patience();
     let (kill_signal, background) = (args.loss.kill_signal, background(args.loss.background));
     let lock = if args.local.local.is_some() {
         let lock = local_lock(args, key.clone(), wait, program)?;
@@ -162,7 +162,7 @@ fn consul_lock(
     grace: Duration,
     program: Option<String>,
 ) -> Result<LockPlan, Refusal> {
-    let session_opts = session_options(&args)?;
+    let session_opts = session_options(&args.session)?;
     let session = args.session.session.as_deref().map(str::parse::<SessionId>).transpose().map_err(Refusal::usage)?;
     let options = LockOptions {
         value: args.session.value.map(OsString::into_vec),
@@ -192,8 +192,11 @@ fn consul_lock(
     Ok(LockPlan::Consul { client, options: Box::new(options) })
 }
 
-fn session_options(args: &RunArgs) -> Result<SessionOptions, Refusal> {
-    let session = &args.session;
+/// The session that the flags ask for.
+///
+/// # Errors
+/// A TTL or a lock delay that Consul does not take.
+pub(super) fn session_options(session: &Session) -> Result<SessionOptions, Refusal> {
     let (mut node_checks, mut service_checks) = (None, None);
     if session.no_checks {
         node_checks = Some(Vec::new());

@@ -2,11 +2,13 @@
 //!
 //! [`Lock`] is the counterpart of Go's `api.Lock`. What it is made of can be used by itself by programs that decide
 //! more on their own, as the `consul-lock` command does: [`acquire`] gets a key and says what happens meanwhile,
-//! a [`Keeper`] holds on to it, a [`Lease`] says until when it is surely ours, and a [`Holding`] gives it back.
+//! a [`Keeper`] holds on to it, a [`Lease`] says until when it is surely ours, and a [`Holding`] gives it back. A
+//! [`Detached`] lock is picked up by its names, by a process that did not acquire it.
 
 mod acquire;
 mod challenge;
 mod delay;
+mod detached;
 mod error;
 mod holding;
 mod keeper;
@@ -23,6 +25,7 @@ mod standing;
 mod stop;
 
 pub use acquire::acquire;
+pub use detached::Detached;
 pub use error::Error;
 pub use holding::{Holding, Release};
 pub use keeper::Keeper;
@@ -32,6 +35,6 @@ pub use mutex::Lock;
 pub use notice::{Holder, Loss, Notice, Tell, Trouble};
 pub use options::{LockDelay, LockOptions, RangeError, SessionOptions, Ttl};
 pub use queue::QUEUE_FLAGS;
-pub use record::Record;
+pub use record::{Detachment, Record};
 pub use standing::LOCK_FLAGS;
 pub use stop::{Stop, Stopped};

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::error::Error;
+use super::key::Key;
 use super::lease::Terms;
 use super::options::{LockDelay, LockOptions, Ttl};
 use crate::clock::Moment;
@@ -41,7 +42,7 @@ impl LockSession {
         let opts = &options.session_opts;
         let name = opts.name.as_ref().or(options.session_name.as_ref());
         let entry = SessionEntry {
-            name: name.cloned().unwrap_or_else(|| format!("consul-lock {}", options.key)),
+            name: name.cloned().unwrap_or_else(|| default_name(&options.key)),
             node: opts.node.clone(),
             ttl: options.ttl().get(),
             lock_delay: options.lock_delay().get(),
@@ -81,6 +82,11 @@ impl LockSession {
         })
     }
 
+    /// Until when Consul promises to let it live without another renewal; nothing if it lives until it is destroyed.
+    pub(super) fn expires(&self) -> Option<Moment> {
+        self.ttl.map(|ttl| self.touched + ttl)
+    }
+
     /// How often it is renewed.
     pub(super) fn interval(&self) -> Option<Duration> {
         self.ttl.map(|ttl| ttl / 3)
@@ -109,6 +115,11 @@ impl LockSession {
             Err(error) => Touch::Unknown(error),
         }
     }
+}
+
+/// The name of a session that is made for the lock `key`, unless another is asked for.
+pub(super) fn default_name(key: &Key) -> String {
+    format!("consul-lock {key}")
 }
 
 /// Longest wait for the reply to a renewal.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use consul_lock::lock::{Holder, Loss, Record, Terms};
+use consul_lock::lock::{Holder, Loss, Notice, Record, Terms};
 use nix::sys::signal::Signal;
 
 use super::event::Grant;
@@ -109,4 +109,18 @@ pub(crate) enum Note {
     GoneBeforeRelease,
     /// Nobody confirmed the release.
     ReleaseUnanswered(String),
+}
+
+impl Note {
+    /// What there is to tell of a notice to somebody who waits; of one that concerns a lock that is held, nothing.
+    pub(crate) fn while_waiting(notice: Notice) -> Option<Self> {
+        match notice {
+            Notice::Waiting(holder) => Some(Self::Waiting(holder)),
+            Notice::Delayed(left) => Some(Self::Delayed(left)),
+            Notice::Unqueued(trouble) => Some(Self::Unqueued(trouble.0)),
+            Notice::Retrying(trouble) => Some(Self::Retrying(trouble.0)),
+            Notice::SessionReplaced(id) => Some(Self::SessionReplaced(id.to_string())),
+            Notice::Confirmed(_) | Notice::Unconfirmed(_) | Notice::RenewalFailing(_) | Notice::Lost(_) => None,
+        }
+    }
 }

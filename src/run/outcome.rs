@@ -3,6 +3,7 @@
 use consul_lock::consul::Error as ConsulError;
 use consul_lock::lock::{self, Key, Loss, Record};
 use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
 
 /// How a run ended; one table turns it into an exit code.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +36,7 @@ pub(crate) struct Refused {
 }
 
 /// The classes of refusals.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Class {
     /// Somebody else has the lock.
     Conflict,
@@ -47,6 +48,8 @@ pub(crate) enum Class {
     Denied,
     /// Something is set up wrongly.
     Configuration,
+    /// The lock is not, or no longer, the one's who gives it for theirs.
+    Lost,
     /// A fault of our own, or of the machine.
     Internal,
 }
@@ -59,9 +62,12 @@ impl From<&lock::Error> for Class {
             Error::Held { .. } | Error::Delayed { .. } | Error::HeldBySameSession { .. } => Self::Conflict,
             Error::Denied { .. } => Self::Denied,
             Error::Foreign { .. } => Self::Configuration,
-            Error::NoSuchSession { .. } | Error::Contradiction { .. } | Error::TooTight(_) | Error::NoLockDelay(_) => {
-                Self::Usage
-            }
+            Error::NoSuchSession { .. }
+            | Error::Contradiction { .. }
+            | Error::TooTight(_)
+            | Error::NoLockDelay(_)
+            | Error::Attached { .. } => Self::Usage,
+            Error::NotOurs { .. } => Self::Lost,
             Error::Consul(error) => Self::from(error),
             _ => Self::Internal,
         }

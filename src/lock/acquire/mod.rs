@@ -15,7 +15,7 @@ use super::notice::{Holder, Notice, Tell, Trouble};
 use super::options::LockOptions;
 use super::patience::{Outlook, Patience};
 use super::queue::Queue;
-use super::record::Record;
+use super::record::{Detachment, Record};
 use super::session::{LockSession, Touch};
 use super::standing::Standing;
 use super::stop::{Stop, Stopped};
@@ -55,7 +55,9 @@ pub fn acquire(client: &Client, options: &LockOptions, stop: &Stop, tell: &Tell)
         }
         return Err(Error::NoLockDelay(id));
     }
-    let record = Record::new(options.program.as_deref(), session.terms.delay());
+    let detached =
+        options.detached.then_some(Detachment { own_session: session.own, keep_key: options.keep_key });
+    let record = Record { detached, ..Record::new(options.program.as_deref(), session.terms.delay()) };
     let value = options.value.clone().unwrap_or_else(|| record.to_value());
     let mut attempt = Attempt {
         client: client.clone(),
