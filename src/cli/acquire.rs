@@ -172,7 +172,9 @@ fn check_flags(args: &AcquireArgs) -> Result<(), Refusal> {
         ));
     }
     if args.max.is_some_and(|max| max.is_zero()) {
-        return Err(Refusal::usage("--max 0 would release the lock at once: give the longest time that it may be held"));
+        return Err(Refusal::usage(
+            "--max 0 would release the lock at once: give the longest time that it may be held",
+        ));
     }
     if !args.hold && args.session.ttl.is_none() && args.session.session.is_none() {
         return Err(Refusal::usage(

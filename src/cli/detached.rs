@@ -159,9 +159,8 @@ mod tests {
             session: session.map(str::to_owned),
             retry_for: None,
         };
-        let variable = |name: &str| {
-            Some(if name == "CONSUL_LOCK_KEY" { exported.0.to_owned() } else { exported.1.to_owned() })
-        };
+        let variable =
+            |name: &str| Some(if name == "CONSUL_LOCK_KEY" { exported.0.to_owned() } else { exported.1.to_owned() });
         let found = which.find("release", &variable).map_err(|refusal| refusal.code)?;
         Ok((found.0.to_string(), found.1.to_string()))
     }

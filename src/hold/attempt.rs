@@ -107,9 +107,8 @@ impl<'a> Attempt<'a> {
             report(Some(Note::NoGuarantee(why)));
         }
         loop {
-            let left = self.given_up.as_ref().map_or(CLEAN_UP, |given_up| {
-                (given_up.since + CLEAN_UP).since(Moment::now())
-            });
+            let left =
+                self.given_up.as_ref().map_or(CLEAN_UP, |given_up| (given_up.since + CLEAN_UP).since(Moment::now()));
             match events.recv_timeout(left) {
                 Ok(Event::Done(result)) => return self.done(*result, report),
                 Ok(Event::Lock(Notice::Waiting(holder))) if self.is_ancestor(&holder.session.to_string()) => {

@@ -94,12 +94,7 @@ fn gone() -> Outcome {
 }
 
 /// The keeper's life.
-fn live(
-    plan: &Plan,
-    until: Until,
-    link: UnixStream,
-    mut report: impl FnMut(Option<Note>),
-) -> anyhow::Result<()> {
+fn live(plan: &Plan, until: Until, link: UnixStream, mut report: impl FnMut(Option<Note>)) -> anyhow::Result<()> {
     sys::set_name(c"lock-keeper");
     setsid()?;
     // A script waits for the end of what it reads, and a terminal's signals are for the process in front.

@@ -43,9 +43,7 @@ impl Word {
         match self {
             Self::Held(taken) => Ok(taken),
             Self::Refused { class, message } => Err(Outcome::NotAcquired(Refused::new(class, message))),
-            Self::Interrupted(number) => {
-                Err(Outcome::Interrupted(Signal::try_from(number).unwrap_or(Signal::SIGTERM)))
-            }
+            Self::Interrupted(number) => Err(Outcome::Interrupted(Signal::try_from(number).unwrap_or(Signal::SIGTERM))),
         }
     }
 }

@@ -18,7 +18,9 @@ pub(crate) enum Unwatchable {
     #[error("{0} is the number of a thread: give --pid that of its process")]
     Thread(i32),
     /// The kernel has no handles on processes.
-    #[error("this system cannot watch a process that is not its child (Linux can since 5.3): use --max instead of --pid")]
+    #[error(
+        "this system cannot watch a process that is not its child (Linux can since 5.3): use --max instead of --pid"
+    )]
     Unsupported,
     /// No descriptor to be had, say.
     #[cfg(target_os = "linux")]
@@ -90,7 +92,8 @@ mod other {
     impl Process {
         /// Answers that this cannot be done.
         pub(crate) fn open(pid: i32) -> Result<Self, Unwatchable> {
-            let is_there = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) != Err(nix::errno::Errno::ESRCH);
+            let is_there =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) != Err(nix::errno::Errno::ESRCH);
             Err(if is_there { Unwatchable::Unsupported } else { Unwatchable::Gone(pid) })
         }
 

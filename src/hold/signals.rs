@@ -24,8 +24,8 @@ pub(super) fn listen(
     }
     let handled: Vec<_> = HANDLED.iter().filter(|signal| !inherited.ignores(**signal)).map(|s| *s as i32).collect();
     let mut signals = signal_hook::iterator::Signals::new(handled)?;
-    std::thread::Builder::new().name("signals".into()).spawn(move || {
-        signals.forever().filter_map(|number| Signal::try_from(number).ok()).all(tell)
-    })?;
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || signals.forever().filter_map(|number| Signal::try_from(number).ok()).all(tell))?;
     Ok(())
 }

@@ -159,7 +159,10 @@ impl Detached {
         loop {
             let record = Record::read(&entry.value);
             let keep = self.keep_key
-                || record.as_ref().and_then(|record| record.detached.as_ref()).is_some_and(|detached| detached.keep_key);
+                || record
+                    .as_ref()
+                    .and_then(|record| record.detached.as_ref())
+                    .is_some_and(|detached| detached.keep_key);
             let value = record.map_or_else(|| entry.value.clone(), |record| record.released().to_value());
             // Unlocking wipes what is not given again, and a key without the flags is refused by the next `consul lock`.
             let last =

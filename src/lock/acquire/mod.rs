@@ -55,8 +55,7 @@ pub fn acquire(client: &Client, options: &LockOptions, stop: &Stop, tell: &Tell)
         }
         return Err(Error::NoLockDelay(id));
     }
-    let detached =
-        options.detached.then_some(Detachment { own_session: session.own, keep_key: options.keep_key });
+    let detached = options.detached.then_some(Detachment { own_session: session.own, keep_key: options.keep_key });
     let record = Record { detached, ..Record::new(options.program.as_deref(), session.terms.delay()) };
     let value = options.value.clone().unwrap_or_else(|| record.to_value());
     let mut attempt = Attempt {
