@@ -8,7 +8,10 @@ use consul_lock::duration;
 use nix::sys::signal::Signal;
 
 use super::acquire::{self, AcquireArgs};
+use super::completions::CompletionsArgs;
+use super::completions::names::NamesArgs;
 use super::connection::Connection;
+use super::man::ManArgs;
 use super::output::Output;
 use super::release::{self, ReleaseArgs};
 use super::renew::{self, RenewArgs};
@@ -41,6 +44,13 @@ pub(crate) enum Command {
     Renew(Box<RenewArgs>),
     #[command(about = first_line(release::ABOUT), long_about = release::ABOUT)]
     Release(Box<ReleaseArgs>),
+    /// Print completions for a shell.
+    Completions(CompletionsArgs),
+    /// Print a page of the manual.
+    Man(ManArgs),
+    /// Print the names of locks for completions.
+    #[command(hide = true)]
+    Names(NamesArgs),
 }
 
 /// What the list of commands says.

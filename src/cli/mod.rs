@@ -2,9 +2,11 @@
 
 mod acquire;
 mod args;
+mod completions;
 mod connection;
 mod detached;
 mod exit;
+mod man;
 mod output;
 mod plan;
 mod program;
@@ -15,6 +17,7 @@ mod report;
 mod run;
 mod shell;
 mod signal;
+mod systemd;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
@@ -23,6 +26,7 @@ use crate::guard::Inherited;
 use crate::sys;
 use args::{Cli, Command};
 use exit::{Exit, code};
+use refusal::Refusal;
 
 /// Does what the arguments say.
 ///
@@ -38,6 +42,9 @@ pub(crate) fn main() -> anyhow::Result<Exit> {
             Command::Acquire(args) => acquire::acquire(*args, inherited),
             Command::Renew(args) => Ok(renew::renew(*args)),
             Command::Release(args) => Ok(release::release(*args)),
+            Command::Completions(args) => Ok(completions::run(&args)),
+            Command::Man(args) => Ok(refused(man::run(&args))),
+            Command::Names(args) => Ok(completions::names::run(&args)),
         },
         Err(error) => {
             let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
@@ -51,6 +58,14 @@ pub(crate) fn main() -> anyhow::Result<Exit> {
             Ok(exit)
         }
     }
+}
+
+/// The exit of a command that may be refused, once that is told.
+fn refused(result: Result<Exit, Refusal>) -> Exit {
+    result.unwrap_or_else(|refusal| {
+        report::write_last(format!("consul-lock: {}", refusal.message));
+        Exit::Code(refusal.code)
+    })
 }
 
 /// Tells a fault that nothing foresees, and ends.

@@ -1,6 +1,10 @@
 //! How much is said, and in which form: the flags of that name, on every command.
 
+use std::io::Write as _;
+
 use clap::{ArgAction, Args, ValueEnum};
+
+use super::exit::{Exit, code};
 
 #[derive(Debug, Clone, Copy, Args)]
 #[command(next_help_heading = "Output")]
@@ -30,4 +34,15 @@ pub(crate) enum ColorArg {
     Auto,
     Always,
     Never,
+}
+
+/// Prints what was asked for on standard output. Whoever has closed it has read enough.
+pub(crate) fn print(text: &str) -> Exit {
+    match std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            super::report::write_last(format!("consul-lock: cannot write to standard output: {error}"));
+            Exit::Code(code::INTERNAL)
+        }
+        _ => Exit::Code(0),
+    }
 }

@@ -4,6 +4,7 @@ use super::args::RunArgs;
 use super::exit::{Exit, code};
 use super::plan;
 use super::report::Report;
+use super::systemd::Manager;
 use crate::guard::Inherited;
 use crate::run::{self, Class, Outcome};
 
@@ -21,8 +22,17 @@ pub(crate) fn run(args: RunArgs, inherited: Inherited) -> anyhow::Result<Exit> {
         }
     };
     let mut report = Report::new(output, meant.key.clone(), meant.plan.kill_signal);
-    let outcome = run::run(meant.plan, |note| report.tell(&note))?;
+    let mut manager = None;
+    let key = meant.key.clone();
+    // The first note comes after the guard was forked: from there on there may be threads.
+    let outcome = run::run(meant.plan, |note| {
+        report.tell(&note);
+        manager.get_or_insert_with(|| Manager::new(key.clone())).tell(&note);
+    })?;
     report.finish();
+    if let Some(manager) = manager {
+        manager.finish();
+    }
     let exit = Exit::of(&outcome, meant.codes);
     if let Some(message) = last_word(&outcome, output.quiet) {
         let code = if let Exit::Code(code) = exit { code } else { code::INTERNAL };
