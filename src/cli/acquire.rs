@@ -28,8 +28,8 @@ Prints the session that holds the lock, or with --export the variables that `ren
 by that session and by no process of the script: nobody is killed when it is lost. A script that must not go on then has \
 to ask, by `consul-lock renew`, before each step that matters; a single command is safer under `consul-lock run`.
 
-Without --hold the lock is a lease. It has to be renewed before CONSUL_LOCK_EXPIRES (in seconds since 1970), and is free \
-after that: at twice the TTL at the latest, and the lock delay. With --hold a process in the background renews it, until \
+Without --hold the lock is a lease: it has to be renewed before CONSUL_LOCK_EXPIRES (in seconds since 1970), and is free \
+some time after that, when twice the TTL and the lock delay are over at the latest. With --hold a process in the background renews it, until \
 it is released, until the process of --pid has ended, or for as long as --max says.";
 
 pub(super) const EXAMPLES: &str = r#"Examples:
