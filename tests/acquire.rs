@@ -118,7 +118,7 @@ fn without_export_the_session_alone_is_printed_and_its_flags_are_those_of_run() 
         }
         let entry = agent.kv(&key).unwrap();
         let record: Value = serde_json::from_slice(&value(&entry)).unwrap();
-        assert_eq!(record["detached"], json!({ "own_session": true, "keep_key": true }));
+        assert_eq!(record["detached"], json!({ "own_session": true, "keep_key": true, "keys": 1 }));
         assert_eq!(record["lock_delay"], "7s");
         let released = run_on(&agent, &["release", &key, "--session", session]);
         assert_eq!((released.code(), released.stdout.as_str(), released.stderr.as_str()), (Some(0), "", ""));
@@ -281,15 +281,15 @@ fn what_makes_no_sense_is_refused_before_anything_is_asked() {
         (&["acquire", "--hold", "--max=0", &key], "--max 0"),
         (&["acquire", "--ttl=20s", "--lock-delay=0", &key], "--no-guarantee"),
         (&["acquire", "--ttl=20s", "--keep-key", "--value=x", &key], "consul-lock release"),
-        (&["acquire", "--ttl=20s", &key, "another"], "\"another\""),
+        (&["acquire", "--ttl=20s", "-n", "3", &key], "--limit 3"),
         (&["acquire", "--ttl=20s", "--local", &key], "consul-lock run --local"),
         (&["renew", "--local=/tmp", &key], "consul-lock run --local"),
         (&["release", "--local"], "consul-lock run --local"),
         (&["release"], "acquire --export"),
-        (&["renew", &key], "--session ID"),
+        (&["renew", &key], "which lock?"),
         (&["release", "--session", "nobody", &key], "is no session"),
         (&["renew", "--session", "00000000-1111-2222-3333-444444444444"], "which lock?"),
-        (&["release", "--session", "00000000-1111-2222-3333-444444444444", &key, "another"], "\"another\""),
+        (&["release", "--session", "00000000-1111-2222-3333-444444444444", &key, "a//b"], "empty segment"),
     ];
     for (arguments, message) in cases {
         // Nobody listens there.

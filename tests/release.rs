@@ -10,6 +10,7 @@ use serde_json::json;
 use support::agent::{Agent, LOCK_FLAGS, Options, PATIENCE};
 use support::proxy::{Fault, Proxy, Rule};
 use support::running::{Ended, Running};
+use support::shell::script;
 use support::{consul_lock_at, consul_lock_on, hold, run_on, unique_key};
 
 const NOBODYS: &str = "00000000-1111-2222-3333-444444444444";
@@ -108,6 +109,49 @@ fn a_release_leaves_what_was_asked_for_and_a_lock_that_others_can_take_at_once()
         assert_eq!(run_on(&agent, &["run", "-n", &key, "--", "true"]).code(), Some(0), "{acquiring:?}");
         assert_eq!(agent.keys("").len(), 0);
     }
+}
+
+#[test]
+fn several_keys_are_acquired_renewed_and_released_together() {
+    let agent = Agent::plain();
+    let key = unique_key("several");
+    let [a, b, c] = ["a", "b", "c"].map(|name| format!("{key}/{name}"));
+    for kind in ["--ttl 60s", "--ttl 60s --value x", "--hold --pid $$"] {
+        let text = format!(
+            "set -e; lock=$(consul-lock acquire --export {kind} {b} {a} {c} {a}); eval \"$lock\"
+             printf '%s\\n' \"$CONSUL_LOCK_KEY\" \"$CONSUL_LOCK_FENCE\" held; read line; consul-lock renew
+             consul-lock release {c} {b} {a}"
+        );
+        let mut running = Running::start_with_stdin(&mut script(&agent, "dash", &text), std::process::Stdio::piped());
+        running.expect_stdout("held\n", PATIENCE);
+        let session = agent.holder(&a).expect("it is held");
+        let fences = [&a, &b, &c].map(|key| agent.kv(key).expect("it is held")["ModifyIndex"].to_string());
+        assert_eq!(
+            running.stdout(),
+            [&a, &b, &c, &fences[0], &fences[1], &fences[2], "held"].map(|line| format!("{line}\n")).concat()
+        );
+        if !kind.contains("value") {
+            // A part of it is no lock.
+            let refused = at(&agent.http_addr(), "release", &[&b], &a, &session);
+            assert!(refused.code() == Some(64) && refused.stderr.contains("3 keys in all"), "{}", refused.stderr);
+            assert_eq!(agent.holder(&b).as_deref(), Some(session.as_str()));
+        }
+        std::io::Write::write_all(&mut running.take_stdin().expect("a pipe"), b"\n").expect("the script reads");
+        let ended = running.wait(PATIENCE);
+        assert_eq!((ended.code(), ended.stderr.as_str()), (Some(0), ""));
+        running.expect_no_survivors(PATIENCE);
+        agent.expect_nothing_left();
+    }
+    // What is left of a lock that has lost a key is given back, and the loss told.
+    let session = acquire(&agent, &[&a, &b], &c);
+    agent.ask("DELETE", &format!("/v1/kv/{b}"), b"", PATIENCE).expect("an answer");
+    for (command, left) in [("renew", 2), ("release", 0)] {
+        let ended = at(&agent.http_addr(), command, &[&a, &b], &c, &session);
+        assert_eq!(ended.code(), Some(76), "{command}: {}", ended.stderr);
+        assert!(ended.stderr.contains(&format!("{b} is not held by session {session}")), "{}", ended.stderr);
+        assert_eq!(agent.keys("").len(), left, "{command}");
+    }
+    agent.expect_nothing_left();
 }
 
 #[test]

@@ -5,12 +5,12 @@ use std::time::Duration;
 use clap::Args;
 use consul_lock::consul::SessionId;
 use consul_lock::duration;
-use consul_lock::lock::{Key, LockOptions};
+use consul_lock::lock::LockOptions;
 use nix::sys::signal::Signal;
 
 use super::args::{Session, Waiting};
 use super::connection::Connection;
-use super::detached::{NotHere, only_key};
+use super::detached::{NotHere, keys};
 use super::exit::{Codes, Exit, code};
 use super::output::Output;
 use super::refusal::Refusal;
@@ -43,7 +43,7 @@ pub(super) const EXAMPLES: &str = r#"Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct AcquireArgs {
-    /// The lock: a key in Consul's KV store, such as deploy/web.
+    /// The lock: a key in Consul's KV store, such as deploy/web. Several are held together, all or none.
     #[arg(required = true, num_args = 1.., value_name = "KEY")]
     keys: Vec<String>,
 
@@ -102,12 +102,12 @@ fn try_to_acquire(args: AcquireArgs, inherited: Inherited) -> anyhow::Result<Exi
     let meant = match make(args, inherited) {
         Ok(meant) => meant,
         Err(refusal) => {
-            Report::error(output, None, refusal.code, &refusal.message);
+            Report::error(output, &[], refusal.code, &refusal.message);
             return Ok(Exit::Code(refusal.code));
         }
     };
-    let key = meant.plan.options.key.clone();
-    let mut report = Some(Report::new(output, key.clone(), Signal::SIGTERM));
+    let keys: Vec<_> = meant.plan.options.keys().into_iter().cloned().collect();
+    let mut report = Some(Report::new(output, keys.clone(), Signal::SIGTERM));
     let tell = move |note: Option<Note>| match (note, report.as_mut()) {
         (Some(note), Some(report)) => report.tell(&note),
         _ => report.take().into_iter().for_each(Report::finish),
@@ -121,7 +121,7 @@ fn try_to_acquire(args: AcquireArgs, inherited: Inherited) -> anyhow::Result<Exi
     let exit = Exit::of(&outcome, codes);
     if let Some(message) = last_word(&outcome, output.quiet) {
         let code = if let Exit::Code(code) = exit { code } else { code::INTERNAL };
-        Report::error(output, Some(&key), code, &message);
+        Report::error(output, &keys, code, &message);
     }
     Ok(exit)
 }
@@ -132,20 +132,20 @@ fn said(taken: &Taken, export: bool) -> String {
         return format!("{}\n", taken.session);
     }
     shell::export(&[
-        ("CONSUL_LOCK_KEY", taken.key.clone()),
+        ("CONSUL_LOCK_KEY", taken.keys.clone()),
         ("CONSUL_LOCK_SESSION", taken.session.clone()),
-        ("CONSUL_LOCK_FENCE", taken.fence.to_string()),
+        ("CONSUL_LOCK_FENCE", taken.fences.clone()),
         ("CONSUL_LOCK_EXPIRES", shell::seconds(taken.ends_at)),
     ])
 }
 
 fn make(args: AcquireArgs, inherited: Inherited) -> Result<Meant, Refusal> {
     args.not_here.refuse("acquire")?;
-    let key = only_key(&args.keys, "acquire")?;
+    plan::refuse_number(&args.waiting, &args.keys)?;
     check_flags(&args)?;
     let process = args.pid.map(Process::open).transpose().map_err(Refusal::usage)?;
     let until = args.hold.then_some(Until { process, max: args.max });
-    let options = options(&args, key, until.as_ref())?;
+    let options = options(&args, until.as_ref())?;
     let without_delay = options.session.is_none() && options.lock_delay().get().is_zero();
     if without_delay && !args.no_guarantee {
         return Err(Refusal::usage(
@@ -191,13 +191,16 @@ fn check_flags(args: &AcquireArgs) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn options(args: &AcquireArgs, key: Key, until: Option<&Until>) -> Result<LockOptions, Refusal> {
+fn options(args: &AcquireArgs, until: Option<&Until>) -> Result<LockOptions, Refusal> {
+    let mut keys = keys(args.keys.iter().map(String::as_str))?.into_iter();
+    let Some(key) = keys.next() else { return Err(Refusal::usage("which lock? consul-lock acquire KEY")) };
     let session = &args.session;
     let wait = args.waiting.patience();
     let process = until.and_then(|until| until.process.as_ref());
     // The one that the lock is for, where we know it.
     let program = process.and_then(|process| std::fs::read_to_string(format!("/proc/{}/comm", process.pid())).ok());
     Ok(LockOptions {
+        more_keys: keys.collect(),
         value: session.value.clone().map(std::os::unix::ffi::OsStringExt::into_vec),
         session: session.session.as_deref().map(str::parse::<SessionId>).transpose().map_err(Refusal::usage)?,
         session_opts: plan::session_options(session)?,

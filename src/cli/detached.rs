@@ -1,5 +1,6 @@
 //! What `acquire`, `renew` and `release` have in common: which lock is meant, and what is not to be had with it.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -7,20 +8,20 @@ use std::time::Duration;
 use clap::Args;
 use consul_lock::consul::SessionId;
 use consul_lock::duration;
-use consul_lock::lock::{Detached, Key, LockOptions, Tell};
+use consul_lock::lock::{self, Detached, Key, LockOptions, Tell};
 use nix::sys::signal::Signal;
 
 use super::connection::Connection;
 use super::exit::Exit;
 use super::output::Output;
 use super::refusal::Refusal;
-use super::report::Report;
+use super::report::{self, Report};
 use crate::run::Note;
 
 /// The lock that another step of a script has acquired.
 #[derive(Debug, Args)]
 pub(crate) struct Which {
-    /// The lock [CONSUL_LOCK_KEY].
+    /// The lock: the keys that `acquire` was given [CONSUL_LOCK_KEY].
     #[arg(value_name = "KEY")]
     keys: Vec<String>,
     /// The session that holds it, as `consul-lock acquire` prints it [CONSUL_LOCK_SESSION].
@@ -51,45 +52,39 @@ impl NotHere {
     }
 }
 
-/// The one key of a command.
-pub(super) fn only_key(keys: &[String], command: &str) -> Result<Key, Refusal> {
-    match keys {
-        [key] => key.parse().map_err(Refusal::usage),
-        [_, more, ..] => Err(Refusal::usage(format!("{command} takes one key, and \"{more}\" is a second one"))),
-        [] => Err(Refusal::usage(format!("which lock? consul-lock {command} KEY"))),
+/// Keys in the order of their bytes, each once.
+pub(super) fn keys<'a>(typed: impl Iterator<Item = &'a str>) -> Result<Vec<Key>, Refusal> {
+    let keys: BTreeSet<Key> = typed.map(str::parse).collect::<Result<_, _>>().map_err(Refusal::usage)?;
+    if keys.len() > LockOptions::MAX_KEYS {
+        return Err(Refusal::usage(lock::Error::TooManyKeys(keys.len())));
     }
+    Ok(keys.into_iter().collect())
 }
 
 impl Which {
     /// The lock: what was typed wins over what `acquire --export` left in the environment, and a half that was not typed is
     /// only taken from there if the other half agrees.
-    fn find(&self, command: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<(Key, SessionId), Refusal> {
+    fn find(&self, command: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<(Vec<Key>, SessionId), Refusal> {
         let variable = |name| variable(name).filter(|value| !value.is_empty());
-        let (exported_key, exported_session) = (variable("CONSUL_LOCK_KEY"), variable("CONSUL_LOCK_SESSION"));
-        let key = if self.keys.is_empty() { None } else { Some(only_key(&self.keys, command)?) };
+        let keys = keys(self.keys.iter().map(String::as_str))?;
         let session = self.session.as_deref().map(str::parse::<SessionId>).transpose().map_err(Refusal::usage)?;
-        let agrees = key.as_ref().is_none_or(|key| exported_key.as_deref() == Some(key.as_str()))
-            && session.as_ref().is_none_or(|session| exported_session.as_deref() == Some(session.as_str()));
-        let exported = exported_key.zip(exported_session).filter(|_| agrees);
-        match (key, session, exported) {
-            (Some(key), Some(session), _) => Ok((key, session)),
-            (key, session, Some((exported_key, exported_session))) => Ok((
-                key.map_or_else(|| exported_key.parse(), Ok).map_err(Refusal::usage)?,
-                session.map_or_else(|| exported_session.parse(), Ok).map_err(Refusal::usage)?,
-            )),
-            (Some(key), None, None) => Err(Refusal::usage(format!(
-                "under which session? CONSUL_LOCK_KEY and CONSUL_LOCK_SESSION are not those of {key}: consul-lock {command} {key} \
-                 --session ID"
-            ))),
-            (None, Some(session), None) => Err(Refusal::usage(format!(
-                "which lock? CONSUL_LOCK_KEY and CONSUL_LOCK_SESSION are not those of session {session}: consul-lock {command} \
-                 KEY --session {session}"
-            ))),
-            (None, None, None) => Err(Refusal::usage(format!(
-                "which lock? CONSUL_LOCK_KEY and CONSUL_LOCK_SESSION are not set: consul-lock {command} KEY --session ID, or \
-                 first eval what consul-lock acquire --export KEY prints"
-            ))),
+        if let (false, Some(session)) = (keys.is_empty(), &session) {
+            return Ok((keys, session.clone()));
         }
+        let how =
+            format!("consul-lock {command} KEY --session ID, or first eval what consul-lock acquire --export prints");
+        let Some(exported) = variable("CONSUL_LOCK_KEY").zip(variable("CONSUL_LOCK_SESSION")) else {
+            let what = "CONSUL_LOCK_KEY and CONSUL_LOCK_SESSION are not set";
+            return Err(Refusal::usage(format!("which lock? {what}: {how}")));
+        };
+        let exported_keys = self::keys(exported.0.lines())?;
+        let exported_session: SessionId = exported.1.parse().map_err(Refusal::usage)?;
+        let agree = (keys.is_empty() || keys == exported_keys) && session.is_none_or(|id| id == exported_session);
+        if !agree {
+            let what = "CONSUL_LOCK_KEY and CONSUL_LOCK_SESSION are of another one";
+            return Err(Refusal::usage(format!("which lock? {what}: {how}")));
+        }
+        Ok((exported_keys, exported_session))
     }
 }
 
@@ -100,14 +95,14 @@ pub(super) fn with_lock(
     work: impl FnOnce(Detached, &Tell) -> Result<Option<Note>, Refusal>,
 ) -> Exit {
     let found = not_here.refuse(command).and_then(|()| {
-        let (key, session) = which.find(command, &|name| std::env::var(name).ok())?;
+        let (keys, session) = which.find(command, &|name| std::env::var(name).ok())?;
         let retry_for = which.retry_for.unwrap_or(LockOptions::DEFAULT_RETRY_FOR);
-        Ok(Detached { client: connection.client()?, key, session, retry_for, keep_key: false })
+        Ok(Detached { client: connection.client()?, keys, session, retry_for, keep_key: false })
     });
-    let (key, result) = match found {
+    let (keys, result) = match found {
         Ok(lock) => {
-            let key = lock.key.clone();
-            let report = Arc::new(Mutex::new(Report::new(output, key.clone(), Signal::SIGTERM)));
+            let keys = lock.keys.clone();
+            let report = Arc::new(Mutex::new(Report::new(output, keys.clone(), Signal::SIGTERM)));
             let listener = Arc::clone(&report);
             let tell: Tell = Arc::new(move |notice| {
                 if let (Some(note), Ok(mut report)) = (Note::while_waiting(notice), listener.lock()) {
@@ -122,14 +117,14 @@ pub(super) fn with_lock(
                 }
                 report.finish();
             }
-            (Some(key), result)
+            (keys, result)
         }
-        Err(refusal) => (None, Err(refusal)),
+        Err(refusal) => (Vec::new(), Err(refusal)),
     };
     match result {
         Ok(_) => Exit::Code(0),
         Err(refusal) => {
-            Report::error(output, key.as_ref(), refusal.code, &refusal.message);
+            Report::error(output, &keys, refusal.code, &refusal.message);
             Exit::Code(refusal.code)
         }
     }
@@ -138,9 +133,10 @@ pub(super) fn with_lock(
 /// A run's lock is the run's: a script within it that gives it back by mistake would have itself killed.
 pub(super) fn refuse_a_runs(lock: &Detached, chain: &str) -> Result<(), Refusal> {
     if chain.lines().any(|session| session == lock.session.as_str()) {
-        let (key, record) = (&lock.key, "the run that this script runs in");
         return Err(Refusal::usage(format!(
-            "{key} is held by {record}, which gives it back itself; was the lock of this script ever acquired?"
+            "{} is held by the run that this script runs in, which gives it back itself; was the lock of this script ever \
+             acquired?",
+            report::names(&lock.keys)
         )));
     }
     Ok(())
@@ -153,30 +149,34 @@ mod tests {
     const ID: &str = "00000000-1111-2222-3333-444444444444";
     const OTHER: &str = "00000000-1111-2222-3333-555555555555";
 
-    fn find(key: Option<&str>, session: Option<&str>, exported: (&str, &str)) -> Result<(String, String), u8> {
+    fn find(keys: &[&str], session: Option<&str>, exported: (&str, &str)) -> Result<(String, String), u8> {
         let which = Which {
-            keys: key.map(str::to_owned).into_iter().collect(),
+            keys: keys.iter().map(|key| (*key).to_owned()).collect(),
             session: session.map(str::to_owned),
             retry_for: None,
         };
         let variable =
             |name: &str| Some(if name == "CONSUL_LOCK_KEY" { exported.0.to_owned() } else { exported.1.to_owned() });
-        let found = which.find("release", &variable).map_err(|refusal| refusal.code)?;
-        Ok((found.0.to_string(), found.1.to_string()))
+        let (keys, session) = which.find("release", &variable).map_err(|refusal| refusal.code)?;
+        Ok((keys.iter().map(Key::as_str).collect::<Vec<_>>().join(" "), session.to_string()))
     }
 
     #[test]
     fn what_was_typed_wins_and_halves_are_never_mixed() {
-        let lock = |key: &str, session: &str| Ok((key.to_owned(), session.to_owned()));
-        assert_eq!(find(None, None, ("a", ID)), lock("a", ID));
-        assert_eq!(find(Some("b"), Some(OTHER), ("a", ID)), lock("b", OTHER));
-        assert_eq!(find(Some("a"), None, ("a", ID)), lock("a", ID));
-        assert_eq!(find(None, Some(ID), ("a", ID)), lock("a", ID));
-        for (key, session) in [(Some("b"), None), (None, Some(OTHER)), (Some(""), Some(ID)), (Some("a"), Some("x"))] {
-            assert_eq!(find(key, session, ("a", ID)), Err(64), "{key:?} {session:?}");
+        let lock = |keys: &str, session: &str| Ok((keys.to_owned(), session.to_owned()));
+        assert_eq!(find(&[], None, ("a", ID)), lock("a", ID));
+        assert_eq!(find(&["b"], Some(OTHER), ("a", ID)), lock("b", OTHER));
+        assert_eq!(find(&["a"], None, ("a", ID)), lock("a", ID));
+        assert_eq!(find(&[], Some(ID), ("a", ID)), lock("a", ID));
+        assert_eq!(find(&[], Some(&ID.to_uppercase()), ("a", ID)), lock("a", ID));
+        assert_eq!(find(&["b", "a", "b"], None, ("a\nb", ID)), lock("a b", ID));
+        let refused: [(&[&str], _); 5] =
+            [(&["b"], None), (&["a", "b"], None), (&[], Some(OTHER)), (&[""], Some(ID)), (&["a"], Some("x"))];
+        for (keys, session) in refused {
+            assert_eq!(find(keys, session, ("a", ID)), Err(64), "{keys:?} {session:?}");
         }
-        for exported in [("", ""), ("a", ""), ("", ID), ("a/", ID), ("a", "x")] {
-            assert_eq!(find(None, None, exported), Err(64), "{exported:?}");
+        for exported in [("", ""), ("a", ""), ("", ID), ("a/", ID), ("a", "x"), ("a\n\nb", ID)] {
+            assert_eq!(find(&[], None, exported), Err(64), "{exported:?}");
         }
     }
 }

@@ -3,13 +3,12 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt as _;
-
 use std::time::Duration;
 
 use consul_lock::consul::{Behavior, SessionId};
 use consul_lock::lock::{Key, LockDelay, LockOptions, SessionOptions, Ttl};
 
-use super::args::{BackgroundArg, BehaviorArg, RunArgs, Session};
+use super::args::{BackgroundArg, BehaviorArg, RunArgs, Session, Waiting};
 use super::exit::Codes;
 use super::program;
 use super::refusal::Refusal;
@@ -23,8 +22,8 @@ pub(crate) struct Meant {
     pub(crate) plan: Plan,
     /// The exit codes that were chosen.
     pub(crate) codes: Codes,
-    /// The lock's name, for messages.
-    pub(crate) key: Key,
+    /// The lock's keys, for messages.
+    pub(crate) keys: Vec<Key>,
 }
 
 /// Makes sense of `args`.
@@ -32,7 +31,10 @@ pub(crate) struct Meant {
 /// # Errors
 /// The first thing that does not make sense, with its exit code.
 pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal> {
-    let key = only_key(&args)?;
+    let keys = keys(&args)?;
+    let Some((key, more)) = keys.split_first() else {
+        return Err(Refusal::usage("which lock? consul-lock run KEY -- COMMAND"));
+    };
     let command = command(&args)?;
     let mut no_guarantee = Vec::new();
     let found = program::find(
@@ -68,7 +70,7 @@ pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal
         }
         lock
     } else {
-        let lock = consul_lock(args, key.clone(), wait, grace, program)?;
+        let lock = consul_lock(args, (key, more), wait, grace, program)?;
         if let LockPlan::Consul { options, .. } = &lock
             && options.session.is_none()
             && options.lock_delay().get().is_zero()
@@ -81,29 +83,40 @@ pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal
     let chain = std::env::var("CONSUL_LOCK_CHAIN").unwrap_or_default();
     let chain = chain.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
     let plan = Plan { lock, program: found, command, kill_signal, grace, background, inherited, chain, no_guarantee };
-    Ok(Meant { plan, codes, key })
+    Ok(Meant { plan, codes, keys })
 }
 
-/// The one key, with an answer to what people from other tools type.
-fn only_key(args: &RunArgs) -> Result<Key, Refusal> {
+/// Answers what people from `consul lock` type: `-n 3 KEY`, where 3 is a limit and no key.
+///
+/// # Errors
+/// Always, if it was typed.
+pub(super) fn refuse_number(waiting: &Waiting, keys: &[String]) -> Result<(), Refusal> {
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty();
-    match args.keys.as_slice() {
-        [number, _, ..] if args.waiting.no_wait && is_number(number) => Err(Refusal::usage(format!(
-            "-n takes no number here: it means \"do not wait\", as in flock(1); a semaphore of {number} holders (consul lock -n \
-             {number}) is not to be had"
+    match keys {
+        [number, _, ..] if waiting.no_wait && is_number(number) => Err(Refusal::usage(format!(
+            "-n takes no number here: it means \"do not wait\", as in flock(1); did you mean --limit {number}?"
         ))),
+        _ => Ok(()),
+    }
+}
+
+/// The keys in the order of their bytes, each once, with an answer to what people from other tools type.
+fn keys(args: &RunArgs) -> Result<Vec<Key>, Refusal> {
+    refuse_number(&args.waiting, &args.keys)?;
+    match args.keys.as_slice() {
         [dir, key, ..] if args.local.local.is_some() && dir.starts_with('/') => {
-            Err(Refusal::usage(format!("\"{dir}\" is no key: did you mean --local={dir} {key}?")))
+            return Err(Refusal::usage(format!("\"{dir}\" is no key: did you mean --local={dir} {key}?")));
         }
         [dir] if args.local.local.is_some() && dir.starts_with('/') => {
-            Err(Refusal::usage(format!("\"{dir}\" is no key: did you mean --local={dir} and a key after it?")))
+            return Err(Refusal::usage(format!("\"{dir}\" is no key: did you mean --local={dir} and a key after it?")));
         }
-        [key] => key.parse().map_err(Refusal::usage),
-        [_, more, ..] => Err(Refusal::usage(format!(
-            "one key is what a run takes, and \"{more}\" is a second one; the command goes after --: consul-lock run KEY -- COMMAND"
-        ))),
-        [] => Err(Refusal::usage("which lock? consul-lock run KEY -- COMMAND")),
+        _ => {}
     }
+    let keys = super::detached::keys(args.keys.iter().map(String::as_str))?;
+    if keys.len() > 1 && args.local.local.is_some() {
+        return Err(Refusal::usage("--local takes one key: nest one run in another, always in the same order"));
+    }
+    Ok(keys)
 }
 
 fn command(args: &RunArgs) -> Result<Vec<OsString>, Refusal> {
@@ -157,7 +170,7 @@ fn local_lock(args: RunArgs, key: Key, wait: Option<Duration>, program: Option<S
 
 fn consul_lock(
     args: RunArgs,
-    key: Key,
+    (key, more): (&Key, &[Key]),
     wait: Option<Duration>,
     grace: Duration,
     program: Option<String>,
@@ -177,7 +190,8 @@ fn consul_lock(
         keep_key: args.session.keep_key,
         no_guarantee: args.loss.no_guarantee,
         program,
-        ..LockOptions::new(key)
+        more_keys: more.to_vec(),
+        ..LockOptions::new(key.clone())
     };
     if options.session.is_none() {
         if options.lock_delay().get().is_zero() && !options.no_guarantee {

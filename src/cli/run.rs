@@ -3,7 +3,7 @@
 use super::args::RunArgs;
 use super::exit::{Exit, code};
 use super::plan;
-use super::report::Report;
+use super::report::{self, Report};
 use super::systemd::Manager;
 use crate::guard::Inherited;
 use crate::run::{self, Class, Outcome};
@@ -17,17 +17,16 @@ pub(crate) fn run(args: RunArgs, inherited: Inherited) -> anyhow::Result<Exit> {
     let meant = match plan::make(args, inherited) {
         Ok(meant) => meant,
         Err(refusal) => {
-            Report::error(output, None, refusal.code, &refusal.message);
+            Report::error(output, &[], refusal.code, &refusal.message);
             return Ok(Exit::Code(refusal.code));
         }
     };
-    let mut report = Report::new(output, meant.key.clone(), meant.plan.kill_signal);
+    let mut report = Report::new(output, meant.keys.clone(), meant.plan.kill_signal);
     let mut manager = None;
-    let key = meant.key.clone();
     // The first note comes after the guard was forked: from there on there may be threads.
     let outcome = run::run(meant.plan, |note| {
         report.tell(&note);
-        manager.get_or_insert_with(|| Manager::new(key.clone())).tell(&note);
+        manager.get_or_insert_with(|| Manager::new(report::names(&meant.keys))).tell(&note);
     })?;
     report.finish();
     if let Some(manager) = manager {
@@ -36,7 +35,7 @@ pub(crate) fn run(args: RunArgs, inherited: Inherited) -> anyhow::Result<Exit> {
     let exit = Exit::of(&outcome, meant.codes);
     if let Some(message) = last_word(&outcome, output.quiet) {
         let code = if let Exit::Code(code) = exit { code } else { code::INTERNAL };
-        Report::error(output, Some(&meant.key), code, &message);
+        Report::error(output, &meant.keys, code, &message);
     }
     Ok(exit)
 }

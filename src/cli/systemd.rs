@@ -6,7 +6,6 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use consul_lock::lock::Key;
 use sd_notify::NotifyState;
 
 use crate::run::Note;
@@ -16,7 +15,8 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Tells the service manager.
 pub(crate) struct Manager {
-    key: Key,
+    /// The lock's keys, in words.
+    names: String,
     teller: Option<(Sender<Word>, Receiver<()>)>,
 }
 
@@ -28,26 +28,26 @@ struct Word {
 
 impl Manager {
     /// The manager that NOTIFY_SOCKET names, if there is one.
-    pub(crate) fn new(key: Key) -> Self {
+    pub(crate) fn new(names: String) -> Self {
         let wants = std::env::var_os("NOTIFY_SOCKET").is_some_and(|path| !path.is_empty());
-        Self { key, teller: wants.then(start).flatten() }
+        Self { names, teller: wants.then(start).flatten() }
     }
 
     /// Takes a note, and tells what of it concerns the service.
     pub(crate) fn tell(&self, note: &Note) {
         let Some((words, _)) = &self.teller else { return };
-        let key = &self.key;
+        let names = &self.names;
         let (ready, stopping, status) = match note {
-            Note::Waiting(holder) => (false, false, format!("waiting for {key}, held by {holder}")),
-            Note::WaitingHere(Some(record)) => (false, false, format!("waiting for {key}, held by {record}")),
-            Note::WaitingHere(None) => (false, false, format!("waiting for {key}")),
-            Note::Delayed(_) => (false, false, format!("waiting for {key} until its lock delay is over")),
+            Note::Waiting { key, holder } => (false, false, format!("waiting for {key}, held by {holder}")),
+            Note::WaitingHere(Some(record)) => (false, false, format!("waiting for {names}, held by {record}")),
+            Note::WaitingHere(None) => (false, false, format!("waiting for {names}")),
+            Note::Delayed { key, .. } => (false, false, format!("waiting for {key} until its lock delay is over")),
             Note::Retrying(why) => (false, false, format!("waiting for Consul: {why}")),
-            Note::Started(_) => (true, false, format!("holding {key}")),
-            Note::Unconfirmed { urgent: true, .. } => (false, false, format!("holding {key}, not confirmed")),
-            Note::Confirmed { after_trouble: Some(_) } => (false, false, format!("holding {key}")),
-            Note::Lost { loss, .. } => (false, true, format!("lost {key}: {loss}")),
-            Note::Exited { .. } => (false, true, format!("releasing {key}")),
+            Note::Started(_) => (true, false, format!("holding {names}")),
+            Note::Unconfirmed { urgent: true, .. } => (false, false, format!("holding {names}, not confirmed")),
+            Note::Confirmed { after_trouble: Some(_) } => (false, false, format!("holding {names}")),
+            Note::Lost { loss, .. } => (false, true, format!("lost {names}: {loss}")),
+            Note::Exited { .. } => (false, true, format!("releasing {names}")),
             _ => return,
         };
         // Nobody tells any more if there was no thread to be had.

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use consul_lock::clock::Moment;
-use consul_lock::lock::{self, Detached, Holding, Notice, Stop, Tell};
+use consul_lock::lock::{self, Claim, Detached, Holding, Notice, Stop, Tell};
 use nix::sys::signal::Signal;
 
 use super::{CLEAN_UP, Plan};
@@ -76,9 +76,10 @@ impl<'a> Attempt<'a> {
                 let ready = if stop.is_thrown() {
                     Err(lock::Error::Stopped)
                 } else if left && is_stale {
-                    let (key, session) = (holding.key().clone(), holding.session().clone());
+                    let keys = holding.claims().iter().map(|claim| claim.key().clone()).collect();
+                    let session = holding.session().clone();
                     let (retry_for, keep_key) = (options.retry_for, options.keep_key);
-                    Detached { client, key, session, retry_for, keep_key }.renew(&stop, &tell)
+                    Detached { client, keys, session, retry_for, keep_key }.renew(&stop, &tell)
                 } else {
                     Ok(holding.expires())
                 };
@@ -111,7 +112,7 @@ impl<'a> Attempt<'a> {
                 self.given_up.as_ref().map_or(CLEAN_UP, |given_up| (given_up.since + CLEAN_UP).since(Moment::now()));
             match events.recv_timeout(left) {
                 Ok(Event::Done(result)) => return self.done(*result, report),
-                Ok(Event::Lock(Notice::Waiting(holder))) if self.is_ancestor(&holder.session.to_string()) => {
+                Ok(Event::Lock(Notice::Waiting { holder, .. })) if self.is_ancestor(&holder.session.to_string()) => {
                     self.give_up(held_by_ancestor(&holder.session.to_string()));
                 }
                 Ok(Event::Lock(notice)) => {
@@ -153,34 +154,30 @@ impl<'a> Attempt<'a> {
         result: Result<(Holding, Option<Moment>), lock::Error>,
         report: &mut impl FnMut(Option<Note>),
     ) -> Result<(Holding, Option<Moment>), Outcome> {
-        match (result, self.given_up) {
+        match (result, self.given_up.as_ref().map(|given_up| given_up.outcome.clone())) {
             (Ok((holding, ends_at)), None) => {
                 let session = Some(holding.session().to_string());
-                let grant = Grant { lease: Some(holding.lease()), session, fence: holding.fence() };
+                let fences = holding.claims().iter().map(Claim::fence).collect();
+                let grant = Grant { lease: Some(holding.lease()), session, fences };
                 report(Some(Note::Acquired { grant, after: Moment::now().since(self.started_at) }));
                 Ok((holding, ends_at))
             }
-            (Ok((holding, _)), Some(given_up)) => {
+            (Ok((holding, _)), Some(outcome)) => {
                 give_back(holding);
-                Err(given_up.outcome)
+                Err(outcome)
             }
-            (Err(_), Some(given_up)) => Err(given_up.outcome),
-            (Err(error), None) => Err(match &error {
-                lock::Error::Held { holder, .. } if is_one_of(&self.plan.ancestors, &holder.session.to_string()) => {
-                    held_by_ancestor(&holder.session.to_string())
-                }
-                _ => Outcome::NotAcquired(Refused::new(Class::from(&error), &error)),
-            }),
+            (Err(_), Some(outcome)) => Err(outcome),
+            (Err(error), None) => {
+                let refused = Refused::by(&error);
+                let ancestor = refused.holders.iter().find(|holder| self.is_ancestor(holder));
+                Err(ancestor.map_or_else(|| Outcome::NotAcquired(refused.clone()), |holder| held_by_ancestor(holder)))
+            }
         }
     }
 
     fn is_ancestor(&self, session: &str) -> bool {
-        is_one_of(&self.plan.ancestors, session)
+        self.plan.ancestors.iter().any(|ancestor| ancestor == session)
     }
-}
-
-fn is_one_of(sessions: &[String], session: &str) -> bool {
-    sessions.iter().any(|one| one == session)
 }
 
 fn held_by_ancestor(session: &str) -> Outcome {

@@ -168,7 +168,7 @@ fn keep(events: &Receiver<Event>, end_at: Option<Moment>) {
             return;
         }
         match events.recv_timeout(left) {
-            Ok(Event::Lock(Notice::Lost(_)) | Event::Signal(_) | Event::ProcessEnded) => return,
+            Ok(Event::Lock(Notice::Lost { .. }) | Event::Signal(_) | Event::ProcessEnded) => return,
             Ok(Event::Abandoned) if !delivered => return,
             Ok(Event::Delivered) => delivered = true,
             Ok(_) | Err(_) => {}

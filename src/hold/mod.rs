@@ -55,20 +55,21 @@ pub(crate) struct Until {
 /// A lock that is held, as the script is told of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Taken {
-    /// The key.
-    pub(crate) key: String,
+    /// The key; of several, a line each.
+    pub(crate) keys: String,
     /// The session that holds it.
     pub(crate) session: String,
-    /// The fencing token.
-    pub(crate) fence: u64,
+    /// The fencing token, in the same way.
+    pub(crate) fences: String,
     /// When it ends by itself: the session by its TTL, or what the keeper was allowed.
     pub(crate) ends_at: Option<Moment>,
 }
 
 impl Taken {
     fn new(holding: &Holding, ends_at: Option<Moment>) -> Self {
-        let (key, session) = (holding.key().to_string(), holding.session().to_string());
-        Self { key, session, fence: holding.fence(), ends_at }
+        let (keys, fences): (Vec<_>, Vec<_>) =
+            holding.claims().iter().map(|claim| (claim.key().to_string(), claim.fence().to_string())).unzip();
+        Self { keys: keys.join("\n"), session: holding.session().to_string(), fences: fences.join("\n"), ends_at }
     }
 }
 

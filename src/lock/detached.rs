@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::claim::Claim;
 use super::error::Error;
 use super::key::Key;
 use super::notice::{Holder, Notice, Tell, Trouble};
@@ -11,7 +12,7 @@ use super::record::Record;
 use super::session::default_name;
 use super::stop::Stop;
 use crate::clock::Moment;
-use crate::consul::{Client, Entry, Error as ConsulError, Op, Read, RefusalReason, Renewal, SessionId, Txn};
+use crate::consul::{Client, Error as ConsulError, Read, RefusalReason, Renewal, SessionId, Txn};
 
 /// Longest wait for the reply to one request.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,7 +26,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// let lock = Detached {
 ///     client: Client::from_env()?,
-///     key: std::env::var("CONSUL_LOCK_KEY")?.parse()?,
+///     keys: vec![std::env::var("CONSUL_LOCK_KEY")?.parse()?],
 ///     session: std::env::var("CONSUL_LOCK_SESSION")?.parse()?,
 ///     retry_for: LockOptions::DEFAULT_RETRY_FOR,
 ///     keep_key: false,
@@ -38,8 +39,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Detached {
     /// Where.
     pub client: Client,
-    /// The lock.
-    pub key: Key,
+    /// The lock's keys, all of them.
+    pub keys: Vec<Key>,
     /// The session that it is held under.
     pub session: SessionId,
     /// How long a Consul that gives no answer is asked again.
@@ -79,11 +80,11 @@ impl Asking<'_> {
 }
 
 impl Detached {
-    /// Renews the session and makes sure that it holds the key. The answer is until when Consul promises to let it live
+    /// Renews the session and makes sure that it holds every key. The answer is until when Consul promises to let it live
     /// without another renewal; nothing for a session without a TTL.
     ///
     /// # Errors
-    /// [`Error::NotOurs`] when the session does not hold the key (any more); whatever kept Consul from answering.
+    /// [`Error::NotOurs`] when the session does not hold a key (any more); whatever kept Consul from answering.
     pub fn renew(&self, stop: &Stop, tell: &Tell) -> Result<Option<Moment>, Error> {
         let mut asking = self.asking(stop, tell);
         let give_up_at = Moment::now() + self.retry_for;
@@ -91,11 +92,14 @@ impl Detached {
         loop {
             let renewal = asking.ask(|| self.client.renew_session(&self.session, TIMEOUT));
             let (renewal, sent) = renewal.map_err(about_session)?;
-            self.check(&mut asking)?;
+            for key in &self.keys {
+                self.claim(key, &mut asking)?;
+            }
             if renewal == Renewal::Gone {
                 // A deposed leader said so, from old state: a quorum has just vouched for the contrary.
                 if Moment::now() >= give_up_at {
-                    return Err(self.not_ours(None));
+                    let what = "it knows no such session, although that holds the key";
+                    return Err(Error::refused(&self.client, self.keys.first().map_or("", Key::as_str), what));
                 }
                 stop.pause(TIMEOUT / 10)?;
                 continue;
@@ -106,22 +110,29 @@ impl Detached {
         }
     }
 
-    /// Gives the key back, and ends the session if it was made for the lock: in that order, since a session that ends
-    /// while it holds the key starts the lock delay. Repeated until answered.
+    /// Gives all keys back, and ends the session if it was made for the lock: in that order, since a session that ends
+    /// while it holds a key starts the lock delay. Repeated until answered.
     ///
     /// # Errors
-    /// [`Error::NotOurs`] when the session does not hold the key (any more), [`Error::Attached`] when it is another
-    /// process's to give back; whatever kept Consul from answering.
+    /// [`Error::NotOurs`] when the session does not hold a key (any more), with the others given back;
+    /// [`Error::Attached`] and [`Error::Part`], with nothing given back; whatever kept Consul from answering.
     pub fn release(&self, stop: &Stop, tell: &Tell) -> Result<(), Error> {
         let mut asking = self.asking(stop, tell);
-        let entry = self.check(&mut asking)?;
-        let ends_session = self.owns_session(&entry, &mut asking)?;
-        self.free_key(entry, &mut asking)?;
+        let (mut claims, mut lost) = (Vec::new(), None);
+        for key in &self.keys {
+            match self.claim(key, &mut asking) {
+                Ok(claim) => claims.push(claim),
+                Err(error @ Error::NotOurs { .. }) => lost = lost.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        let ends_session = self.owns_session(&claims, &mut asking)?;
+        let lost_since = self.free(claims, &mut asking)?;
         if ends_session {
             // It holds nothing any more, and would end by its TTL.
             let _ = asking.ask(|| self.client.destroy_session(&self.session, TIMEOUT));
         }
-        Ok(())
+        lost.or(lost_since).map_or(Ok(()), Err)
     }
 
     fn asking<'a>(&self, stop: &'a Stop, tell: &'a Tell) -> Asking<'a> {
@@ -129,71 +140,79 @@ impl Detached {
     }
 
     /// The key as a quorum knows it, held by our session.
-    fn check(&self, asking: &mut Asking<'_>) -> Result<Entry, Error> {
-        let read = asking.ask(|| self.client.get(self.key.as_str(), Read::Consistent, TIMEOUT));
-        let entry = read.map_err(|error| self.about_key(error))?.0.entry;
+    fn claim(&self, key: &Key, asking: &mut Asking<'_>) -> Result<Claim, Error> {
+        let path = key.to_string();
+        let read = asking.ask(|| self.client.get(&path, Read::Consistent, TIMEOUT));
+        let entry = read.map_err(|error| Error::about_key(&self.client, &path, error))?.0.entry;
         let holder = entry.as_ref().and_then(Holder::of);
-        match entry.filter(|_| holder.as_ref().is_some_and(|holder| holder.session == self.session)) {
-            Some(entry) => Ok(entry),
-            None => Err(self.not_ours(holder)),
-        }
+        let Some(entry) = entry.filter(|entry| entry.session.as_ref() == Some(&self.session)) else {
+            return Err(Error::NotOurs { key: key.clone(), session: self.session.clone(), holder });
+        };
+        let record = Record::read(&entry.value);
+        let remembered = record.as_ref().and_then(|record| record.detached.as_ref());
+        let keep = self.keep_key || remembered.is_some_and(|detached| detached.keep_key);
+        let (fence, lock_index, flags) = (entry.modify_index, entry.lock_index, entry.flags);
+        Ok(Claim { key: key.clone(), path, flags, value: entry.value, record, keep, fence, lock_index })
     }
 
     /// Whether the session was made for this lock. Under a value of the user's own nothing says so but the session's
     /// name.
-    fn owns_session(&self, entry: &Entry, asking: &mut Asking<'_>) -> Result<bool, Error> {
-        if let Some(record) = Record::read(&entry.value) {
-            return match record.detached {
-                Some(detached) => Ok(detached.own_session),
-                None => Err(Error::Attached { key: self.key.clone(), record: Box::new(record) }),
-            };
+    fn owns_session(&self, claims: &[Claim], asking: &mut Asking<'_>) -> Result<bool, Error> {
+        let mut is_known = false;
+        for Claim { key, record, .. } in claims {
+            match record.as_ref().map(|record| (record, &record.detached)) {
+                None => {}
+                Some((record, None)) => {
+                    return Err(Error::Attached { key: key.clone(), record: Box::new(record.clone()) });
+                }
+                Some((_, Some(detached))) if detached.keys > self.keys.len() => {
+                    return Err(Error::Part { key: key.clone(), keys: detached.keys, session: self.session.clone() });
+                }
+                Some((_, Some(detached))) => is_known |= detached.own_session,
+            }
+        }
+        if is_known || claims.iter().all(|claim| claim.record.is_some()) {
+            return Ok(is_known);
         }
         let info = asking.ask(|| self.client.session_info(&self.session, TIMEOUT));
         let info = info.map_err(|error| Error::denied_renewal(&self.client, error))?.0;
-        Ok(info.is_some_and(|info| info.name == default_name(&self.key)))
+        Ok(info.is_some_and(|info| info.name == default_name(&self.keys.iter().collect::<Vec<_>>())))
     }
 
-    fn free_key(&self, mut entry: Entry, asking: &mut Asking<'_>) -> Result<(), Error> {
-        let (key, session) = (self.key.as_str(), &self.session);
-        let mut repeated = false;
-        loop {
-            let record = Record::read(&entry.value);
-            let keep = self.keep_key
-                || record
-                    .as_ref()
-                    .and_then(|record| record.detached.as_ref())
-                    .is_some_and(|detached| detached.keep_key);
-            let value = record.map_or_else(|| entry.value.clone(), |record| record.released().to_value());
-            // Unlocking wipes what is not given again, and a key without the flags is refused by the next `consul lock`.
-            let last =
-                if keep { Op::Unlock { key, session, value: &value, flags: entry.flags } } else { Op::Delete { key } };
+    /// Gives them back, all at once; what turns out to be lost, if anything.
+    fn free(&self, mut claims: Vec<Claim>, asking: &mut Asking<'_>) -> Result<Option<Error>, Error> {
+        let (mut repeated, mut lost) = (false, None);
+        while !claims.is_empty() {
+            let values: Vec<_> = claims.iter().map(Claim::released_value).collect();
+            let ops: Vec<_> =
+                claims.iter().zip(&values).flat_map(|(claim, value)| claim.release(&self.session, value)).collect();
             let sent = Moment::now();
-            match self.client.txn(&[Op::CheckSession { key, session }, last], TIMEOUT) {
-                Ok(Txn::Done(_)) => return Ok(()),
+            match self.client.txn(&ops, TIMEOUT) {
+                Ok(Txn::Done(_)) => break,
                 Ok(Txn::Refused(refusals)) => {
                     if let Some(denied) = refusals.iter().find(|refusal| refusal.reason == RefusalReason::Denied) {
-                        return Err(Error::denied_key(&self.client, &self.key, &denied.what));
+                        let path = claims.get(denied.op_index / 2).map_or("", Claim::path);
+                        return Err(Error::denied_key(&self.client, path, &denied.what));
                     }
                 }
                 Err(error) => {
                     repeated = true;
-                    asking.pause(error, sent).map_err(|error| self.about_key(error))?;
+                    let about = |error| Error::about_key(&self.client, claims[0].path(), error);
+                    asking.pause(error, sent).map_err(about)?;
                 }
             }
-            entry = match self.check(asking) {
-                Ok(entry) => entry,
-                // The first one went through, and its answer was lost.
-                Err(Error::NotOurs { .. }) if repeated => return Ok(()),
-                Err(error) => return Err(error),
-            };
+            let mut left = Vec::new();
+            for claim in &claims {
+                match self.claim(&claim.key, asking) {
+                    Ok(claim) => left.push(claim),
+                    // The first one went through, and its answer was lost.
+                    Err(Error::NotOurs { .. }) if repeated => {}
+                    Err(error @ Error::NotOurs { .. }) => lost = lost.or(Some(error)),
+                    Err(error) => return Err(error),
+                }
+            }
+            claims = left;
         }
-    }
-
-    fn not_ours(&self, holder: Option<Holder>) -> Error {
-        Error::NotOurs { key: self.key.clone(), session: self.session.clone(), holder }
-    }
-
-    fn about_key(&self, error: ConsulError) -> Error {
-        Error::about_key(&self.client, &self.key, error)
+        Ok(lost)
     }
 }

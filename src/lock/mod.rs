@@ -7,6 +7,7 @@
 
 mod acquire;
 mod challenge;
+mod claim;
 mod delay;
 mod detached;
 mod error;
@@ -25,6 +26,7 @@ mod standing;
 mod stop;
 
 pub use acquire::acquire;
+pub use claim::Claim;
 pub use detached::Detached;
 pub use error::Error;
 pub use holding::{Holding, Release};

@@ -41,6 +41,8 @@ pub struct Detachment {
     pub own_session: bool,
     /// Whether the key stays in place, without a holder.
     pub keep_key: bool,
+    /// How many keys the lock has; they are given back together.
+    pub keys: usize,
 }
 
 impl Record {

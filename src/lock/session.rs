@@ -42,7 +42,7 @@ impl LockSession {
         let opts = &options.session_opts;
         let name = opts.name.as_ref().or(options.session_name.as_ref());
         let entry = SessionEntry {
-            name: name.cloned().unwrap_or_else(|| default_name(&options.key)),
+            name: name.cloned().unwrap_or_else(|| default_name(&options.keys())),
             node: opts.node.clone(),
             ttl: options.ttl().get(),
             lock_delay: options.lock_delay().get(),
@@ -117,9 +117,13 @@ impl LockSession {
     }
 }
 
-/// The name of a session that is made for the lock `key`, unless another is asked for.
-pub(super) fn default_name(key: &Key) -> String {
-    format!("consul-lock {key}")
+/// The name of a session that nobody has named.
+pub(super) fn default_name(keys: &[&Key]) -> String {
+    match keys {
+        [] => "consul-lock".to_owned(),
+        [key] => format!("consul-lock {key}"),
+        [key, more @ ..] => format!("consul-lock {key} and {} more", more.len()),
+    }
 }
 
 /// Longest wait for the reply to a renewal.

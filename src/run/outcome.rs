@@ -31,8 +31,8 @@ pub(crate) struct Refused {
     pub(crate) class: Class,
     /// What a person is told.
     pub(crate) message: String,
-    /// The session that has the lock, or the run on this machine, as CONSUL_LOCK_CHAIN names it.
-    pub(crate) holder: Option<String>,
+    /// The sessions that have the lock or keys of it, or the run on this machine, as CONSUL_LOCK_CHAIN names them.
+    pub(crate) holders: Vec<String>,
 }
 
 /// The classes of refusals.
@@ -59,14 +59,18 @@ impl From<&lock::Error> for Class {
     fn from(error: &lock::Error) -> Self {
         use lock::Error;
         match error {
-            Error::Held { .. } | Error::Delayed { .. } | Error::HeldBySameSession { .. } => Self::Conflict,
+            Error::Held { .. } | Error::SeveralHeld(_) | Error::Delayed { .. } | Error::HeldBySameSession { .. } => {
+                Self::Conflict
+            }
             Error::Denied { .. } => Self::Denied,
             Error::Foreign { .. } => Self::Configuration,
             Error::NoSuchSession { .. }
             | Error::Contradiction { .. }
             | Error::TooTight(_)
+            | Error::TooManyKeys(_)
             | Error::NoLockDelay(_)
-            | Error::Attached { .. } => Self::Usage,
+            | Error::Attached { .. }
+            | Error::Part { .. } => Self::Usage,
             Error::NotOurs { .. } => Self::Lost,
             Error::Consul(error) => Self::from(error),
             _ => Self::Internal,
@@ -92,7 +96,17 @@ impl From<&ConsulError> for Class {
 impl Refused {
     /// Refused for a reason that has nothing to do with a holder.
     pub(crate) fn new(class: Class, message: impl ToString) -> Self {
-        Self { class, message: message.to_string(), holder: None }
+        Self { class, message: message.to_string(), holders: Vec::new() }
+    }
+
+    /// Refused by this error.
+    pub(crate) fn by(error: &lock::Error) -> Self {
+        let holders = match error {
+            lock::Error::Held { holder, .. } => vec![holder.session.to_string()],
+            lock::Error::SeveralHeld(held) => held.iter().map(|(_, holder)| holder.session.to_string()).collect(),
+            _ => Vec::new(),
+        };
+        Self { holders, ..Self::new(Class::from(error), error) }
     }
 
     /// Somebody else has the lock on this machine.
@@ -101,7 +115,7 @@ impl Refused {
             Some(record) => format!("{key} is held by {record}"),
             None => format!("{key} is held by another process on this machine"),
         };
-        let holder = holder.map(|record| format!("local:{}", record.run));
-        Self { class: Class::Conflict, message, holder }
+        let holders = holder.map(|record| format!("local:{}", record.run)).into_iter().collect();
+        Self { class: Class::Conflict, message, holders }
     }
 }
