@@ -70,13 +70,15 @@ fn a_lock_that_is_lost_in_any_way_is_76() {
     assert!(refused.code() == Some(75) && refused.stderr.contains("lock delay"), "{}", refused.stderr);
 }
 
+/// How a lock is acquired, and how released; what the value of a key that stays contains; whether the session stays.
+type Case<'a> = (&'a [&'a str], &'a [&'a str], Option<&'a str>, bool);
+
 #[test]
 fn a_release_leaves_what_was_asked_for_and_a_lock_that_others_can_take_at_once() {
     let agent = Agent::plain();
     let key = unique_key("left");
     let given = agent.create_session(&json!({ "TTL": "60s", "LockDelay": "20s" }));
-    // How it is acquired, how released; whether the key stays, with which value; whether the session does.
-    let cases: [(&[&str], &[&str], Option<&str>, bool); 7] = [
+    let cases: [Case; 7] = [
         (&[], &[], None, false),
         (&["--keep-key"], &[], Some("released_at"), false),
         (&[], &["--keep-key"], Some("released_at"), false),
@@ -87,13 +89,11 @@ fn a_release_leaves_what_was_asked_for_and_a_lock_that_others_can_take_at_once()
         (&["--session", &given, "--keep-key"], &[], Some("released_at"), true),
     ];
     for (acquiring, releasing, left, has_session) in cases {
-        let flags: Vec<_> = acquiring.iter().copied().filter(|flag| !flag.is_empty()).collect();
-        let is_given = flags.contains(&"--session");
-        let session = if is_given {
-            let ended = run_on(&agent, &[&["acquire"], &flags[..], &[&key]].concat());
+        let session = if acquiring.contains(&"--session") {
+            let ended = run_on(&agent, &[&["acquire"], acquiring, &[&key]].concat());
             ended.stdout.trim_end().to_owned()
         } else {
-            acquire(&agent, &flags, &key)
+            acquire(&agent, acquiring, &key)
         };
         let ended = at(&agent.http_addr(), "release", &[releasing, &["-v"]].concat(), &key, &session);
         assert_eq!((ended.code(), ended.stderr.trim_end()), (Some(0), format!("consul-lock: released {key}").as_str()));

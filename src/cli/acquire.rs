@@ -29,8 +29,8 @@ by that session and by no process of the script: nobody is killed when it is los
 to ask, by `consul-lock renew`, before each step that matters; a single command is safer under `consul-lock run`.
 
 Without --hold the lock is a lease: it has to be renewed before CONSUL_LOCK_EXPIRES (in seconds since 1970), and is free \
-some time after that, when twice the TTL and the lock delay are over at the latest. With --hold a process in the background renews it, until \
-it is released, until the process of --pid has ended, or for as long as --max says.";
+some time after that, when twice the TTL and the lock delay are over at the latest. With --hold a process in the \
+background renews it, until it is released, until the process of --pid has ended, or for as long as --max says.";
 
 pub(super) const EXAMPLES: &str = r#"Examples:
   lock=$(consul-lock acquire --export --hold --pid $$ deploy/web)    # in a script under set -e
