@@ -72,9 +72,10 @@ pub(crate) fn acquire(
         },
         Err(outcome) => outcome,
     };
-    // Whatever the keeper has, nobody wants it.
+    // Whatever the keeper has, nobody wants it. It is gone when it has given that back.
     let _ = front.shutdown(Shutdown::Write);
-    let give_up_at = Moment::now() + CLEAN_UP;
+    let hurried = matches!(outcome, Outcome::Interrupted(_));
+    let give_up_at = Moment::now() + if hurried { CLEAN_UP } else { CLEAN_UP + plan.options.retry_for };
     while let Ok(Heard::Word(_)) = heard.recv_timeout(give_up_at.since(Moment::now())) {}
     Ok(Err(outcome))
 }
@@ -118,9 +119,9 @@ fn live(plan: &Plan, until: Until, link: UnixStream, mut report: impl FnMut(Opti
         leave(plan);
         link::say(&link, &Word::Held(Taken::new(&holding, end_at))).is_ok()
     };
-    drop(link);
+    let mut link = Some(link);
     if delivered {
-        keep(&events, end_at);
+        keep(&events, end_at, &mut link);
     }
     drop(keeper);
     release(holding, &inbox, &events);
@@ -159,9 +160,9 @@ fn leave(plan: &Plan) {
     }
 }
 
-/// Waits for a reason to end.
-fn keep(events: &Receiver<Event>, end_at: Option<Moment>) {
-    let mut delivered = false;
+/// Waits for a reason to end. The link is let go of once the script has the lock; until then somebody waits at its other
+/// end to hear that all is given back.
+fn keep(events: &Receiver<Event>, end_at: Option<Moment>, link: &mut Option<UnixStream>) {
     loop {
         let left = end_at.map_or(LOOK, |end_at| end_at.since(Moment::now()).min(LOOK));
         if left.is_zero() {
@@ -169,8 +170,8 @@ fn keep(events: &Receiver<Event>, end_at: Option<Moment>) {
         }
         match events.recv_timeout(left) {
             Ok(Event::Lock(Notice::Lost { .. }) | Event::Signal(_) | Event::ProcessEnded) => return,
-            Ok(Event::Abandoned) if !delivered => return,
-            Ok(Event::Delivered) => delivered = true,
+            Ok(Event::Abandoned) => return,
+            Ok(Event::Delivered) => *link = None,
             Ok(_) | Err(_) => {}
         }
     }
