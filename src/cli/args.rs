@@ -11,6 +11,7 @@ use super::acquire::{self, AcquireArgs};
 use super::completions::CompletionsArgs;
 use super::completions::names::NamesArgs;
 use super::connection::Connection;
+use super::doctor::DoctorArgs;
 use super::man::ManArgs;
 use super::output::Output;
 use super::release::{self, ReleaseArgs};
@@ -24,6 +25,12 @@ Examples:
   consul-lock run -w 10m deploy/web -- ./deploy.sh
   consul-lock run db/eu db/us -- ./migrate                           # both, or wait
   consul-lock run --local cron/backup -- backup                      # this machine alone, no Consul";
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  consul-lock doctor                      # address, certificates, leader, token
+  consul-lock doctor cron/backup          # and the ACL rules for this lock, to paste where one is missing
+  consul-lock doctor --json cron/backup   # for programs";
 
 /// Runs a command while holding a Consul lock; it and everything it started is dead before anybody else can hold the
 /// lock.
@@ -45,6 +52,9 @@ pub(crate) enum Command {
     Renew(Box<RenewArgs>),
     #[command(about = first_line(release::ABOUT), long_about = release::ABOUT)]
     Release(Box<ReleaseArgs>),
+    /// Check all that a lock needs, each with its mend.
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(Box<DoctorArgs>),
     /// Print completions for a shell.
     Completions(CompletionsArgs),
     /// Print a page of the manual.

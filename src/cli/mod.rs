@@ -5,6 +5,7 @@ mod args;
 mod completions;
 mod connection;
 mod detached;
+mod doctor;
 mod exit;
 mod man;
 mod output;
@@ -42,6 +43,7 @@ pub(crate) fn main() -> anyhow::Result<Exit> {
             Command::Acquire(args) => acquire::acquire(*args, inherited),
             Command::Renew(args) => Ok(renew::renew(*args)),
             Command::Release(args) => Ok(release::release(*args)),
+            Command::Doctor(args) => Ok(doctor::run(*args)),
             Command::Completions(args) => Ok(completions::run(&args)),
             Command::Man(args) => Ok(refused(man::run(&args))),
             Command::Names(args) => Ok(completions::names::run(&args)),

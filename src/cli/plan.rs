@@ -31,11 +31,12 @@ pub(crate) struct Meant {
 /// # Errors
 /// The first thing that does not make sense, with its exit code.
 pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal> {
+    // First: without it, the command's own words pass for keys.
+    let command = command(&args)?;
     let keys = keys(&args)?;
     let Some((key, more)) = keys.split_first() else {
         return Err(Refusal::usage("which lock? consul-lock run KEY -- COMMAND"));
     };
-    let command = command(&args)?;
     let mut no_guarantee = Vec::new();
     let found = program::find(
         command.first().map_or(OsStr::new(""), OsString::as_os_str),
@@ -94,7 +95,8 @@ pub(super) fn refuse_number(waiting: &Waiting, keys: &[String]) -> Result<(), Re
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty();
     match keys {
         [number, _, ..] if waiting.no_wait && is_number(number) => Err(Refusal::usage(format!(
-            "-n takes no number here: it means \"do not wait\", as in flock(1); did you mean --limit {number}?"
+            "-n takes no number here: it means \"do not wait\", as in flock(1); for a semaphore, as by consul lock -n {number}, did \
+             you mean --limit {number}?"
         ))),
         _ => Ok(()),
     }
@@ -211,17 +213,7 @@ fn consul_lock(
 /// # Errors
 /// A TTL or a lock delay that Consul does not take.
 pub(super) fn session_options(session: &Session) -> Result<SessionOptions, Refusal> {
-    let (mut node_checks, mut service_checks) = (None, None);
-    if session.no_checks {
-        node_checks = Some(Vec::new());
-    } else if !session.checks.is_empty() {
-        // Consul names a service's checks "service:ID" unless their owner named them otherwise, and looks both kinds up in
-        // the same way.
-        let (service, node): (Vec<_>, Vec<_>) =
-            session.checks.iter().cloned().partition(|check| check.starts_with("service:"));
-        node_checks = Some(node);
-        service_checks = Some(service).filter(|checks| !checks.is_empty());
-    }
+    let (node_checks, service_checks) = checks(session.no_checks, &session.checks);
     Ok(SessionOptions {
         name: session.session_name.clone(),
         node_checks,
@@ -234,4 +226,18 @@ pub(super) fn session_options(session: &Session) -> Result<SessionOptions, Refus
         ttl: session.ttl.map(Ttl::new).transpose().map_err(Refusal::usage)?,
         ..SessionOptions::default()
     })
+}
+
+/// The checks that a session is bound to, of its node and of services there; `None` leaves them to Consul.
+pub(super) fn checks(none: bool, named: &[String]) -> (Option<Vec<String>>, Option<Vec<String>>) {
+    if none {
+        return (Some(Vec::new()), None);
+    }
+    if named.is_empty() {
+        return (None, None);
+    }
+    // Consul names a service's checks "service:ID" unless their owner named them otherwise, and looks both kinds up in the
+    // same way.
+    let (service, node): (Vec<_>, Vec<_>) = named.iter().cloned().partition(|check| check.starts_with("service:"));
+    (Some(node), Some(service).filter(|checks| !checks.is_empty()))
 }

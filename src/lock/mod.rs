@@ -5,6 +5,7 @@
 //! a [`Keeper`] holds on to it, a [`Lease`] says until when it is surely ours, and a [`Holding`] gives it back. A
 //! [`Detached`] lock is picked up by its names, by a process that did not acquire it.
 
+mod access;
 mod acquire;
 mod challenge;
 mod claim;
@@ -25,6 +26,7 @@ mod session;
 mod standing;
 mod stop;
 
+pub use access::{Access, Permission};
 pub use acquire::acquire;
 pub use claim::Claim;
 pub use detached::Detached;
@@ -38,5 +40,5 @@ pub use notice::{Holder, Loss, Notice, Tell, Trouble};
 pub use options::{LockDelay, LockOptions, RangeError, SessionOptions, Ttl};
 pub use queue::QUEUE_FLAGS;
 pub use record::{Detachment, Record};
-pub use standing::LOCK_FLAGS;
+pub use standing::{LOCK_FLAGS, foreign};
 pub use stop::{Stop, Stopped};

@@ -144,14 +144,17 @@ pub(crate) fn write_last(line: String) {
 }
 
 fn is_coloured(when: ColorArg) -> bool {
+    is_coloured_on(when, std::io::stderr().is_terminal())
+}
+
+/// Whether to paint on a stream that is a terminal or not.
+pub(crate) fn is_coloured_on(when: ColorArg, is_terminal: bool) -> bool {
     match when {
         ColorArg::Always => true,
         ColorArg::Never => false,
         ColorArg::Auto => {
             let unset = |name| std::env::var_os(name).is_none_or(|value| value.is_empty());
-            std::io::stderr().is_terminal()
-                && unset("NO_COLOR")
-                && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+            is_terminal && unset("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
         }
     }
 }
