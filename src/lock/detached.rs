@@ -22,7 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// ```no_run
 /// use std::sync::Arc;
 /// use consul_lock::Client;
-/// use consul_lock::lock::{Detached, LockOptions, Stop};
+/// use consul_lock::lock::{Detached, LockOptions, Stop, Tell};
 ///
 /// let lock = Detached {
 ///     client: Client::from_env()?,
@@ -31,8 +31,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 ///     retry_for: LockOptions::DEFAULT_RETRY_FOR,
 ///     keep_key: false,
 /// };
-/// lock.renew(&Stop::new(), &(Arc::new(|_| ())))?;
-/// lock.release(&Stop::new(), &(Arc::new(|_| ())))?;
+/// let (stop, tell) = (Stop::new(), Arc::new(|_| ()) as Tell);
+/// lock.renew(&stop, &tell)?;
+/// lock.release(&stop, &tell)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
