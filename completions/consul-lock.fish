@@ -83,9 +83,9 @@ complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l ttl -
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l lock-delay -d 'Consul\'s pause between a lost lock and its next holder, up to 60s [default: 30s]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -s k -l kill-after -d 'Time between the first signal and SIGKILL [default: 5s]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l check -d 'Try a session that is bound to this health check instead of serfHealth; repeatable' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l http-addr -d 'Consul\'s address: host:port, http://, https:// or unix:// [CONSUL_HTTP_ADDR, default: http://127.0.0.1:8500]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l http-addr -d 'Consul\'s address [CONSUL_HTTP_ADDR]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l token -d 'ACL token; others can see it in a list of processes, so rather use a file [CONSUL_HTTP_TOKEN]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l token-file -d 'File with the ACL token; wins over --token [CONSUL_HTTP_TOKEN_FILE]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l token-file -d 'ACL token\'s file [CONSUL_HTTP_TOKEN_FILE]' -r -F
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l ca-file -d 'CA certificate in PEM [CONSUL_CACERT]' -r -F
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l ca-path -d 'Folder of CA certificates in PEM [CONSUL_CAPATH]' -r -F
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l client-cert -d 'Client certificate in PEM [CONSUL_CLIENT_CERT]' -r -F
@@ -94,7 +94,7 @@ complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l tls-s
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l datacenter -d 'Datacenter of the lock [default: the agent\'s]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l namespace -d 'Namespace, Consul Enterprise [CONSUL_NAMESPACE]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l partition -d 'Partition, Consul Enterprise [CONSUL_PARTITION]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l log-format -d 'Messages as text, or as one JSON object a line' -r -f -a "text\t''
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l log-format -d 'Text, or a JSON object a line' -r -f -a "text\t''
 json\t''"
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l color -d 'Colours in messages; NO_COLOR is respected' -r -f -a "auto\t''
 always\t''
@@ -104,7 +104,7 @@ complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l no-ch
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l no-guarantee -d 'Warn, and do not fail, where a run could not keep its promise'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -s q -l quiet -d 'Say nothing but errors and losses'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -s v -l verbose -d 'Say more; twice: each confirmation'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -s h -l help -d 'Print help'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -s V -l version -d 'Print version'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand completions" -s h -l help -d 'Print help'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand completions" -s V -l version -d 'Print version'
