@@ -104,10 +104,14 @@ pub(crate) struct Waiting {
     /// Without it, wait for ever [default: wait for ever]. A duration is written as 15s, 1m30s or 500ms; a bare number is seconds.
     #[arg(short, long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) wait: Option<Duration>,
-    /// A semaphore: up to N holders at once, 1 to 1000 [default: 1].
+    /// Up to N holders at once: a semaphore.
+    ///
+    /// From 1 to 1000 [default: 1].
     #[arg(long, value_name = "N", conflicts_with = "shared")]
     pub(crate) limit: Option<u32>,
-    /// Share the lock with others that share it, as a reader; runs without this flag are the writers.
+    /// As a reader, beside other readers.
+    ///
+    /// Readers share the lock with each other; runs without this flag are the writers.
     #[arg(long)]
     pub(crate) shared: bool,
     /// Give up at once if it is taken: --wait 0.
