@@ -127,10 +127,14 @@ pub(crate) struct RunArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Sharing")]
 pub(crate) struct SharingArgs {
-    /// A semaphore: up to N holders at once, 1 to 1000 [default: 1].
+    /// Up to N holders at once: a semaphore.
+    ///
+    /// From 1 to 1000 [default: 1].
     #[arg(long, value_name = "N", conflicts_with = "shared")]
     pub(crate) limit: Option<u32>,
-    /// Share the lock with others that share it, as a reader; runs without this flag are the writers.
+    /// As a reader, beside other readers.
+    ///
+    /// Readers share the lock with each other; runs without this flag are the writers.
     #[arg(long)]
     pub(crate) shared: bool,
 }

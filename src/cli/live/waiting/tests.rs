@@ -21,10 +21,7 @@ fn record(command: &str, held_for: u64) -> Record {
         lock_delay,
         run,
         tool,
-        released_at: None,
-        detached: None,
-        limit: 1,
-        shared: false,
+        ..Record::new(None, Duration::ZERO)
     }
 }
 
