@@ -8,7 +8,10 @@ mod evict;
 mod exit;
 mod interrupt;
 mod list;
+mod live;
 mod man;
+mod metrics;
+mod misuse;
 mod output;
 mod plan;
 mod program;
@@ -25,7 +28,6 @@ mod table;
 mod wait;
 
 use clap::Parser as _;
-use clap::error::ErrorKind;
 
 use crate::guard::Inherited;
 use crate::sys;
@@ -53,12 +55,7 @@ pub(crate) fn main() -> anyhow::Result<Exit> {
             Command::Man(args) => Ok(refused(man::run(&args))),
             Command::Names(args) => Ok(completions::names::run(&args)),
         },
-        Err(error) => {
-            let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            // A closed standard output is no reason to fail.
-            let _ = error.print();
-            Ok(Exit::Code(if is_help { 0 } else { code::USAGE }))
-        }
+        Err(error) => Ok(misuse::answer(&error, &std::env::args_os().collect::<Vec<_>>())),
     }
 }
 

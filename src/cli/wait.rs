@@ -81,7 +81,7 @@ fn in_consul(
         Ok(view) => {
             if let Some(what) = view.foreign {
                 let address = Box::new(client.address().clone());
-                return Err(lock::Error::Foreign { key: key.clone(), address, what }.into());
+                return Err(lock::Error::Foreign { key: key.to_string(), address, what }.into());
             }
             for lost in &view.lost {
                 if let Some(delay) = lost.record.lock_delay().filter(|delay| !delay.is_zero()) {

@@ -103,7 +103,7 @@ fn write(shown: &Shown, json: bool) -> Result<(), Unwritten> {
 pub(crate) fn look(client: &Client, key: &Key) -> Result<(LockView, Shown), lock::Error> {
     let view = client.lock_view(key, TIMEOUT)?;
     if let (false, Some(what)) = (view.is_held(), view.foreign) {
-        return Err(lock::Error::Foreign { key: key.clone(), address: Box::new(client.address().clone()), what });
+        return Err(lock::Error::Foreign { key: key.to_string(), address: Box::new(client.address().clone()), what });
     }
     let mut sessions = Vec::new();
     for holder in &view.holders {
