@@ -85,10 +85,10 @@ complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s v -l ver
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s V -l version -d 'Print version'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l retry-for -d 'How long a Consul that does not answer is asked again [default: 5s]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l local -d 'Lock among this user\'s processes on this machine only, without Consul; with DIR, among all that name it' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l http-addr -d 'Consul\'s address: host:port, http://, https:// or unix:// [CONSUL_HTTP_ADDR, default: http://127.0.0.1:8500]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l local -d 'Lock on this machine only, without Consul' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l http-addr -d 'Consul\'s address [CONSUL_HTTP_ADDR]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l token -d 'ACL token; others can see it in a list of processes, so rather use a file [CONSUL_HTTP_TOKEN]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l token-file -d 'File with the ACL token; wins over --token [CONSUL_HTTP_TOKEN_FILE]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l token-file -d 'ACL token\'s file [CONSUL_HTTP_TOKEN_FILE]' -r -F
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l ca-file -d 'CA certificate in PEM [CONSUL_CACERT]' -r -F
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l ca-path -d 'Folder of CA certificates in PEM [CONSUL_CAPATH]' -r -F
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l client-cert -d 'Client certificate in PEM [CONSUL_CLIENT_CERT]' -r -F
@@ -97,7 +97,7 @@ complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l tls-s
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l datacenter -d 'Datacenter of the lock [default: the agent\'s]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l namespace -d 'Namespace, Consul Enterprise [CONSUL_NAMESPACE]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l partition -d 'Partition, Consul Enterprise [CONSUL_PARTITION]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l log-format -d 'Messages as text, or as one JSON object a line' -r -f -a "text\t''
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l log-format -d 'Text, or a JSON object a line' -r -f -a "text\t''
 json\t''"
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l color -d 'Colours in messages; NO_COLOR is respected' -r -f -a "auto\t''
 always\t''
@@ -106,13 +106,13 @@ complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l json 
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l watch -d 'Go on, and show it again whenever it changes'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -s q -l quiet -d 'Say nothing but errors and losses'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -s v -l verbose -d 'Say more; twice: each confirmation'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -s h -l help -d 'Print help'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -s V -l version -d 'Print version'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l retry-for -d 'How long a Consul that does not answer is asked again [default: 5s]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l local -d 'Lock among this user\'s processes on this machine only, without Consul; with DIR, among all that name it' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l http-addr -d 'Consul\'s address: host:port, http://, https:// or unix:// [CONSUL_HTTP_ADDR, default: http://127.0.0.1:8500]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l local -d 'Lock on this machine only, without Consul' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l http-addr -d 'Consul\'s address [CONSUL_HTTP_ADDR]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l token -d 'ACL token; others can see it in a list of processes, so rather use a file [CONSUL_HTTP_TOKEN]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l token-file -d 'File with the ACL token; wins over --token [CONSUL_HTTP_TOKEN_FILE]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l token-file -d 'ACL token\'s file [CONSUL_HTTP_TOKEN_FILE]' -r -F
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l ca-file -d 'CA certificate in PEM [CONSUL_CACERT]' -r -F
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l ca-path -d 'Folder of CA certificates in PEM [CONSUL_CAPATH]' -r -F
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l client-cert -d 'Client certificate in PEM [CONSUL_CLIENT_CERT]' -r -F
@@ -121,7 +121,7 @@ complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l tls-ser
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l datacenter -d 'Datacenter of the lock [default: the agent\'s]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l namespace -d 'Namespace, Consul Enterprise [CONSUL_NAMESPACE]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l partition -d 'Partition, Consul Enterprise [CONSUL_PARTITION]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l log-format -d 'Messages as text, or as one JSON object a line' -r -f -a "text\t''
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l log-format -d 'Text, or a JSON object a line' -r -f -a "text\t''
 json\t''"
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l color -d 'Colours in messages; NO_COLOR is respected' -r -f -a "auto\t''
 always\t''
@@ -129,14 +129,14 @@ never\t''"
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l json -d 'One JSON object a line instead of a table'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -s q -l quiet -d 'Say nothing but errors and losses'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -s v -l verbose -d 'Say more; twice: each confirmation'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -s h -l help -d 'Print help'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -s V -l version -d 'Print version'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -s w -l wait -d 'Give up after this long, with exit code 75; 0 is one look [default: wait for ever]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l retry-for -d 'How long a Consul that does not answer is asked again [default: 30s]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l local -d 'Lock among this user\'s processes on this machine only, without Consul; with DIR, among all that name it' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l http-addr -d 'Consul\'s address: host:port, http://, https:// or unix:// [CONSUL_HTTP_ADDR, default: http://127.0.0.1:8500]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l local -d 'Lock on this machine only, without Consul' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l http-addr -d 'Consul\'s address [CONSUL_HTTP_ADDR]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l token -d 'ACL token; others can see it in a list of processes, so rather use a file [CONSUL_HTTP_TOKEN]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l token-file -d 'File with the ACL token; wins over --token [CONSUL_HTTP_TOKEN_FILE]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l token-file -d 'ACL token\'s file [CONSUL_HTTP_TOKEN_FILE]' -r -F
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l ca-file -d 'CA certificate in PEM [CONSUL_CACERT]' -r -F
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l ca-path -d 'Folder of CA certificates in PEM [CONSUL_CAPATH]' -r -F
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l client-cert -d 'Client certificate in PEM [CONSUL_CLIENT_CERT]' -r -F
@@ -145,21 +145,21 @@ complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l tls-ser
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l datacenter -d 'Datacenter of the lock [default: the agent\'s]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l namespace -d 'Namespace, Consul Enterprise [CONSUL_NAMESPACE]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l partition -d 'Partition, Consul Enterprise [CONSUL_PARTITION]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l log-format -d 'Messages as text, or as one JSON object a line' -r -f -a "text\t''
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l log-format -d 'Text, or a JSON object a line' -r -f -a "text\t''
 json\t''"
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l color -d 'Colours in messages; NO_COLOR is respected' -r -f -a "auto\t''
 always\t''
 never\t''"
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -s q -l quiet -d 'Say nothing but errors and losses'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -s v -l verbose -d 'Say more; twice: each confirmation'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -s h -l help -d 'Print help'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -s V -l version -d 'Print version'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l session -d 'Only if this session holds it; one of several that do. Else the exit code is 75' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l retry-for -d 'How long a Consul that does not answer is asked again [default: 5s]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l local -d 'Refused with the reason' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l http-addr -d 'Consul\'s address: host:port, http://, https:// or unix:// [CONSUL_HTTP_ADDR, default: http://127.0.0.1:8500]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l http-addr -d 'Consul\'s address [CONSUL_HTTP_ADDR]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l token -d 'ACL token; others can see it in a list of processes, so rather use a file [CONSUL_HTTP_TOKEN]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l token-file -d 'File with the ACL token; wins over --token [CONSUL_HTTP_TOKEN_FILE]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l token-file -d 'ACL token\'s file [CONSUL_HTTP_TOKEN_FILE]' -r -F
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l ca-file -d 'CA certificate in PEM [CONSUL_CACERT]' -r -F
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l ca-path -d 'Folder of CA certificates in PEM [CONSUL_CAPATH]' -r -F
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l client-cert -d 'Client certificate in PEM [CONSUL_CLIENT_CERT]' -r -F
@@ -168,7 +168,7 @@ complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l tls-se
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l datacenter -d 'Datacenter of the lock [default: the agent\'s]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l namespace -d 'Namespace, Consul Enterprise [CONSUL_NAMESPACE]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l partition -d 'Partition, Consul Enterprise [CONSUL_PARTITION]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l log-format -d 'Messages as text, or as one JSON object a line' -r -f -a "text\t''
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l log-format -d 'Text, or a JSON object a line' -r -f -a "text\t''
 json\t''"
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l color -d 'Colours in messages; NO_COLOR is respected' -r -f -a "auto\t''
 always\t''
@@ -176,7 +176,7 @@ never\t''"
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -s y -l yes -d 'Do not ask'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -s q -l quiet -d 'Say nothing but errors and losses'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -s v -l verbose -d 'Say more; twice: each confirmation'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -s h -l help -d 'Print help'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -s V -l version -d 'Print version'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l local -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l ttl -d 'The session\'s TTL, 10s to 24h [default: 15s]' -r -f
