@@ -44,7 +44,7 @@ mod tests {
         fn a_quoted_body_is_one_short_line(body in proptest::collection::vec(any::<u8>(), 0..3000)) {
             let quoted = quote(&body);
             prop_assert!(!quoted.is_empty() && quoted.chars().count() <= QUOTED + 1);
-            prop_assert!(!quoted.chars().any(|c| is_active(c)));
+            prop_assert!(!quoted.chars().any(is_active));
         }
     }
 }
