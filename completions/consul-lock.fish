@@ -37,6 +37,7 @@ complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "names" -d '
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s c -d 'Run STRING by /bin/sh -c instead of a COMMAND' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s w -l wait -d 'Give up after this long; 0 is one attempt [default: wait for ever]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l limit -d 'A semaphore: up to N holders at once, 1 to 1000 [default: 1]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s E -l conflict-exit-code -d 'Exit code for "not acquired"' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l retry-for -d 'How long a Consul that does not answer is asked again while acquiring and releasing [default: 30s]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l value -d 'What the key says while it is held [default: a record of host, pid, user, program]' -r -f
@@ -72,6 +73,7 @@ json\t''"
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l color -d 'Colours in messages; NO_COLOR is respected' -r -f -a "auto\t''
 always\t''
 never\t''"
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l shared -d 'Share the lock with others that share it, as a reader; runs without this flag are the writers'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s n -l no-wait -d 'Give up at once if somebody else has the lock: --wait 0'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l no-checks -d 'Bind the session to no health check'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l keep-key -d 'Leave the key in place on release'
@@ -83,6 +85,7 @@ complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s V -l ver
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l pid -d 'With --hold: release the lock when this process has ended; `--pid $$` is the script\'s own shell' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l max -d 'With --hold: release the lock after this long' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -s w -l wait -d 'Give up after this long; 0 is one attempt [default: wait for ever]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l limit -d 'A semaphore: up to N holders at once, 1 to 1000 [default: 1]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -s E -l conflict-exit-code -d 'Exit code for "not acquired"' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l retry-for -d 'How long a Consul that does not answer is asked again while acquiring and releasing [default: 30s]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l value -d 'What the key says while it is held [default: a record of host, pid, user, program]' -r -f
@@ -113,6 +116,7 @@ never\t''"
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l export -d 'Print shell variables for `eval`: CONSUL_LOCK_KEY, _SESSION, _FENCE and _EXPIRES; or `(exit N)`, so that the shell fails as we do'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l hold -d 'Leave a process in the background that renews the lock; with --pid or --max'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l no-guarantee -d 'Allow a lock delay of 0, with which the next holder may start while this one\'s script still works'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l shared -d 'Share the lock with others that share it, as a reader; runs without this flag are the writers'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -s n -l no-wait -d 'Give up at once if somebody else has the lock: --wait 0'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l no-checks -d 'Bind the session to no health check'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l keep-key -d 'Leave the key in place on release'

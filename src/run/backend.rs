@@ -159,6 +159,12 @@ impl Held {
                 (key.to_string(), String::new(), format!("local:{run}"), fence.to_string(), String::new())
             }
         };
+        // Without a limit there is no slot to tell of.
+        let slots = match self {
+            Self::Consul(holding) => holding.claims().iter().map(|claim| Some(claim.slot()?.to_string())).collect(),
+            Self::Local { .. } => None,
+        };
+        let slots = slots.map(|slots: Vec<_>| ("CONSUL_LOCK_SLOT", slots.join("\n")));
         let chain = chain.iter().cloned().chain([own_link]).collect::<Vec<_>>().join("\n");
         [
             ("CONSUL_LOCK_HELD", "true".to_owned()),
@@ -169,6 +175,7 @@ impl Held {
             ("CONSUL_LOCK_CHAIN", chain),
         ]
         .into_iter()
+        .chain(slots)
         .map(|(name, value)| (name.to_owned(), value.into()))
         .collect()
     }

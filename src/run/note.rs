@@ -34,6 +34,17 @@ pub(crate) enum Note {
         /// Why.
         reason: String,
     },
+    /// Somebody holds the lock with another limit.
+    OtherLimit {
+        /// Which key.
+        key: Key,
+        /// Who.
+        holder: Holder,
+        /// His limit.
+        theirs: u16,
+        /// Ours.
+        ours: u16,
+    },
     /// Consul is asked again, for this reason.
     Retrying(String),
     /// The session died while waiting.
@@ -142,6 +153,7 @@ impl Note {
             Notice::Waiting { key, holder } => Some(Self::Waiting { key, holder }),
             Notice::Delayed { key, left } => Some(Self::Delayed { key, left }),
             Notice::Unqueued { key, trouble } => Some(Self::Unqueued { key, reason: trouble.0 }),
+            Notice::OtherLimit { key, holder, theirs, ours } => Some(Self::OtherLimit { key, holder, theirs, ours }),
             Notice::Retrying(trouble) => Some(Self::Retrying(trouble.0)),
             Notice::SessionReplaced(id) => Some(Self::SessionReplaced(id.to_string())),
             Notice::StartedAgain { lost, session } => Some(Self::StartedAgain { lost, session: session.to_string() }),

@@ -59,9 +59,11 @@ impl From<&lock::Error> for Class {
     fn from(error: &lock::Error) -> Self {
         use lock::Error;
         match error {
-            Error::Held { .. } | Error::SeveralHeld(_) | Error::Delayed { .. } | Error::HeldBySameSession { .. } => {
-                Self::Conflict
-            }
+            Error::Held { .. }
+            | Error::AllHeld { .. }
+            | Error::SeveralHeld(_)
+            | Error::Delayed { .. }
+            | Error::HeldBySameSession { .. } => Self::Conflict,
             Error::Denied { .. } => Self::Denied,
             Error::Foreign { .. } => Self::Configuration,
             Error::NoSuchSession { .. }
@@ -69,6 +71,8 @@ impl From<&lock::Error> for Class {
             | Error::TooTight(_)
             | Error::TooManyKeys(_)
             | Error::NoLockDelay(_)
+            | Error::SharedDelete
+            | Error::SharedValue(_)
             | Error::Attached { .. }
             | Error::Part { .. } => Self::Usage,
             Error::NotOurs { .. } => Self::Lost,
@@ -102,7 +106,7 @@ impl Refused {
     /// Refused by this error.
     pub(crate) fn by(error: &lock::Error) -> Self {
         let holders = match error {
-            lock::Error::Held { holder, .. } => vec![holder.session.to_string()],
+            lock::Error::Held { holder, .. } | lock::Error::AllHeld { holder, .. } => vec![holder.session.to_string()],
             lock::Error::SeveralHeld(held) => held.iter().map(|(_, holder)| holder.session.to_string()).collect(),
             _ => Vec::new(),
         };

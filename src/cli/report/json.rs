@@ -75,6 +75,11 @@ fn word(note: &Note) -> (Level, &'static str, Value) {
         }
         Note::Delayed { key, left } => (Normal, "delayed", json!({ "key": key.as_str(), "left": left.map(seconds) })),
         Note::Unqueued { key, reason } => (Normal, "unqueued", json!({ "key": key.as_str(), "reason": reason })),
+        Note::OtherLimit { key, holder: Holder { session, record }, theirs, ours } => {
+            let holder = json!({ "session": session.to_string(), "record": record });
+            let fields = json!({ "key": key.as_str(), "holder": holder, "their_limit": theirs, "our_limit": ours });
+            (Normal, "other_limit", fields)
+        }
         Note::Retrying(why) => (Normal, "retrying", json!({ "reason": why })),
         Note::SessionReplaced(id) => (Normal, "session_replaced", json!({ "new_session": id })),
         Note::StartedAgain { lost, session } => {
