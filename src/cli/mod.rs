@@ -6,8 +6,14 @@ mod completions;
 mod connection;
 mod detached;
 mod doctor;
+mod evict;
 mod exit;
+mod interrupt;
+mod list;
+mod live;
 mod man;
+mod metrics;
+mod misuse;
 mod output;
 mod plan;
 mod program;
@@ -17,11 +23,16 @@ mod renew;
 mod report;
 mod run;
 mod shell;
+mod shown;
 mod signal;
+mod source;
+mod status;
+mod stdout;
 mod systemd;
+mod table;
+mod wait;
 
 use clap::Parser as _;
-use clap::error::ErrorKind;
 
 use crate::guard::Inherited;
 use crate::sys;
@@ -43,18 +54,19 @@ pub(crate) fn main() -> anyhow::Result<Exit> {
             Command::Acquire(args) => acquire::acquire(*args, inherited),
             Command::Renew(args) => Ok(renew::renew(*args)),
             Command::Release(args) => Ok(release::release(*args)),
+            Command::Status(args) => status::status(*args, &inherited),
+            Command::List(args) => Ok(list::list(*args)),
+            Command::Wait(args) => wait::wait(*args, &inherited),
+            Command::Evict(args) => Ok(evict::evict(*args)),
             Command::Doctor(args) => Ok(doctor::run(*args)),
             Command::Completions(args) => Ok(completions::run(&args)),
             Command::Man(args) => Ok(refused(man::run(&args))),
             Command::Names(args) => Ok(completions::names::run(&args)),
         },
         Err(error) => {
-            let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            // A closed standard output is no reason to fail.
-            let _ = error.print();
-            let exit = Exit::Code(if is_help { 0 } else { code::USAGE });
-            let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-            if shell::is_evaluated(arguments.iter().map(|argument| argument.as_os_str())) {
+            let typed: Vec<_> = std::env::args_os().collect();
+            let exit = misuse::answer(&error, &typed);
+            if shell::is_evaluated(typed.iter().skip(1).map(|argument| argument.as_os_str())) {
                 shell::fail(exit);
             }
             Ok(exit)

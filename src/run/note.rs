@@ -27,6 +27,13 @@ pub(crate) enum Note {
         /// How long that goes on, where it is known.
         left: Option<Duration>,
     },
+    /// The place in the line.
+    Ahead {
+        /// For which key.
+        key: Key,
+        /// How many are before us.
+        ahead: usize,
+    },
     /// There is no line to wait in.
     Unqueued {
         /// For which key.
@@ -142,6 +149,8 @@ pub(crate) enum Note {
     Released,
     /// The lock was gone when it was given back.
     GoneBeforeRelease,
+    /// The file of metrics could not be written.
+    MetricsUnwritten(String),
     /// Nobody confirmed the release.
     ReleaseUnanswered(String),
 }
@@ -154,10 +163,29 @@ impl Note {
             Notice::Delayed { key, left } => Some(Self::Delayed { key, left }),
             Notice::Unqueued { key, trouble } => Some(Self::Unqueued { key, reason: trouble.0 }),
             Notice::OtherLimit { key, holder, theirs, ours } => Some(Self::OtherLimit { key, holder, theirs, ours }),
+            Notice::Place { key, ahead } => Some(Self::Ahead { key, ahead }),
             Notice::Retrying(trouble) => Some(Self::Retrying(trouble.0)),
             Notice::SessionReplaced(id) => Some(Self::SessionReplaced(id.to_string())),
             Notice::StartedAgain { lost, session } => Some(Self::StartedAgain { lost, session: session.to_string() }),
             Notice::Confirmed(_) | Notice::Unconfirmed(_) | Notice::RenewalFailing(_) | Notice::Lost { .. } => None,
         }
+    }
+
+    /// Whether the lock is not waited for any more once this was told.
+    pub(crate) fn ends_waiting(&self) -> bool {
+        let goes_on = matches!(
+            self,
+            Self::Waiting { .. }
+                | Self::WaitingHere(_)
+                | Self::Delayed { .. }
+                | Self::Ahead { .. }
+                | Self::Unqueued { .. }
+                | Self::OtherLimit { .. }
+                | Self::Retrying(_)
+                | Self::SessionReplaced(_)
+                | Self::StartedAgain { .. }
+                | Self::NoGuarantee(_)
+        );
+        !goes_on
     }
 }
