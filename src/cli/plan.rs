@@ -8,7 +8,7 @@ use std::time::Duration;
 use consul_lock::consul::{Behavior, SessionId};
 use consul_lock::lock::{self, Key, Limit, LockDelay, LockOptions, MAX_SHARED_VALUE, SessionOptions, Sharing, Ttl};
 
-use super::args::{BackgroundArg, BehaviorArg, RunArgs, Session, SharingArgs, Waiting};
+use super::args::{BackgroundArg, BehaviorArg, RunArgs, Session, Waiting};
 use super::exit::Codes;
 use super::program;
 use super::refusal::Refusal;
@@ -154,8 +154,8 @@ fn background(arg: BackgroundArg) -> Background {
 fn local_lock(args: RunArgs, key: Key, wait: Option<Duration>, program: Option<String>) -> Result<LockPlan, Refusal> {
     let session = &args.session;
     let useless = [
-        ("--limit", args.sharing.limit.is_some()),
-        ("--shared", args.sharing.shared),
+        ("--limit", args.waiting.limit.is_some()),
+        ("--shared", args.waiting.shared),
         ("--session", session.session.is_some()),
         ("--session-name", session.session_name.is_some()),
         ("--ttl", session.ttl.is_some()),
@@ -192,7 +192,7 @@ fn consul_lock(
     program: Option<String>,
 ) -> Result<LockPlan, Refusal> {
     let session_opts = session_options(&args.session)?;
-    let sharing = sharing(&args.sharing, &args.session)?;
+    let sharing = sharing(&args.waiting, &args.session)?;
     let session = args.session.session.as_deref().map(str::parse::<SessionId>).transpose().map_err(Refusal::usage)?;
     let options = LockOptions {
         value: args.session.value.map(OsString::into_vec),
@@ -232,11 +232,15 @@ fn chain() -> impl Iterator<Item = String> {
     lines.into_iter()
 }
 
-fn sharing(args: &SharingArgs, session: &Session) -> Result<Sharing, Refusal> {
-    if let Some(limit) = args.limit {
+/// How the flags ask to share the lock.
+///
+/// # Errors
+/// A limit that is none, and what does not go with `--shared`.
+pub(super) fn sharing(waiting: &Waiting, session: &Session) -> Result<Sharing, Refusal> {
+    if let Some(limit) = waiting.limit {
         return Limit::new(limit).map(Sharing::Limit).map_err(|error| Refusal::usage(format!("--limit: {error}")));
     }
-    if !args.shared {
+    if !waiting.shared {
         return Ok(Sharing::Exclusive);
     }
     if session.behavior == Some(BehaviorArg::Delete) {

@@ -161,7 +161,23 @@ impl Detached {
         // A reader's place is nobody else's.
         let keep = entry.flags != READ_FLAGS && (self.keep_key || remembered.is_some_and(|detached| detached.keep_key));
         let (fence, lock_index, flags) = (entry.modify_index, entry.lock_index, entry.flags);
-        Ok(Claim { key: key.clone(), path, slot: None, flags, value: entry.value, record, keep, fence, lock_index })
+        let (key, path, slot) = (key.clone(), entry.key, None);
+        Ok(Claim { key, path, slot, flags, value: entry.value, record, keep, fence, lock_index })
+    }
+
+    /// The slots of a semaphore beyond the first, and our place among the readers. What the token may not see it has not
+    /// locked.
+    fn below(&self, key: &Key, asking: &mut Asking<'_>) -> Result<Vec<Entry>, Error> {
+        let none_if_denied = |result: Result<Vec<Entry>, ConsulError>| match result {
+            Err(ConsulError::Denied { .. }) => Ok(Vec::new()),
+            result => result.map_err(|error| Error::about_key(&self.client, key.as_str(), error)),
+        };
+        let place = Readers::of(key, &self.session).own;
+        let reader = asking.ask(|| self.client.get(&place, Read::Consistent, TIMEOUT));
+        let mut entries = none_if_denied(reader.map(|(reply, _)| reply.entry.into_iter().collect()))?;
+        let slots = asking.ask(|| self.client.list(&slots::prefix(key), Read::Consistent, TIMEOUT));
+        entries.extend(none_if_denied(slots.map(|(listing, _)| listing.entries))?);
+        Ok(entries)
     }
 
     /// Whether the session was made for this lock. Under a value of the user's own nothing says so but the session's
