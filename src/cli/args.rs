@@ -104,10 +104,14 @@ pub(crate) struct Waiting {
     /// Without it, wait for ever [default: wait for ever]. A duration is written as 15s, 1m30s or 500ms; a bare number is seconds.
     #[arg(short, long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) wait: Option<Duration>,
-    /// A semaphore: up to N holders at once, 1 to 1000 [default: 1].
+    /// A semaphore: up to N holders at once [default: 1].
+    ///
+    /// From 1 to 1000. Each holder has a slot of its own, which the command finds in CONSUL_LOCK_SLOT.
     #[arg(long, value_name = "N", conflicts_with = "shared")]
     pub(crate) limit: Option<u32>,
-    /// Share the lock with others that share it, as a reader; runs without this flag are the writers.
+    /// A reader: share the lock with other readers.
+    ///
+    /// Runs without this flag are the writers: a writer is alone, and all of them wait in one line.
     #[arg(long)]
     pub(crate) shared: bool,
     /// Give up at once if it is taken: --wait 0.
