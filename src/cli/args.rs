@@ -104,9 +104,9 @@ pub(crate) struct Waiting {
     /// Without it, wait for ever [default: wait for ever]. A duration is written as 15s, 1m30s or 500ms; a bare number is seconds.
     #[arg(short, long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) wait: Option<Duration>,
-    /// A semaphore: up to N holders at once [default: 1].
+    /// A semaphore: up to N holders at once.
     ///
-    /// From 1 to 1000. Each holder has a slot of its own, which the command finds in CONSUL_LOCK_SLOT.
+    /// From 1 to 1000 [default: 1]. Each holder has a slot of its own, which the command finds in CONSUL_LOCK_SLOT.
     #[arg(long, value_name = "N", conflicts_with = "shared")]
     pub(crate) limit: Option<u32>,
     /// A reader: share the lock with other readers.
@@ -118,7 +118,7 @@ pub(crate) struct Waiting {
     #[arg(short, long, conflicts_with = "wait")]
     pub(crate) no_wait: bool,
     /// Exit code for "not acquired".
-    #[arg(short = 'E', long, value_name = "0-255", default_value_t = super::exit::code::CONFLICT)]
+    #[arg(short = 'E', long, hide_short_help = true, value_name = "0-255", default_value_t = super::exit::code::CONFLICT)]
     pub(crate) conflict_exit_code: u8,
     /// How long a Consul that does not answer is asked again while acquiring and releasing [default: 30s].
     #[arg(long, hide_short_help = true, value_name = "DURATION", value_parser = duration::parse)]
@@ -157,7 +157,7 @@ pub(crate) struct Session {
     #[arg(long, hide_short_help = true)]
     pub(crate) no_checks: bool,
     /// Leave the key in place on release.
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub(crate) keep_key: bool,
 }
 
