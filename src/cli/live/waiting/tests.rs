@@ -12,9 +12,17 @@ fn record(command: &str, held_for: u64) -> Record {
     let since = SystemTime::now() - Duration::from_millis(held_for * 1000 + 500);
     let [host, user, lock_delay, run, tool] = ["web1", "root", "30s", "r", "t"].map(str::to_owned);
     let acquired_at = humantime::format_rfc3339(since).to_string();
-    let (limit, shared, released_at) = (1, false, None);
-    let command = command.to_owned();
-    Record { host, pid: 71, user, command, acquired_at, lock_delay, run, tool, limit, shared, released_at }
+    Record {
+        host,
+        pid: 71,
+        user,
+        command: command.to_owned(),
+        acquired_at,
+        lock_delay,
+        run,
+        tool,
+        ..Record::new(None, Duration::ZERO)
+    }
 }
 
 fn key() -> Key {
@@ -120,6 +128,6 @@ proptest! {
         prop_assume!(!key.is_empty());
         let line = waiting(key, &[holder(Some(record)), ahead(before)]).line(width, at(200));
         prop_assert!(columns(&line) < width.max(1), "{line:?}");
-        prop_assert!(!line.contains(consul_lock::plain::is_active), "{line:?}");
+        prop_assert!(!line.contains(consul_lock::printable::is_hidden), "{line:?}");
     }
 }
