@@ -60,7 +60,7 @@ pub(crate) enum Command {
     Wait(Box<WaitArgs>),
     /// Take a lock from its holder by ending its session.
     Evict(Box<EvictArgs>),
-    #[command(about = first_line(acquire::ABOUT), long_about = acquire::ABOUT, after_help = acquire::EXAMPLES)]
+    #[command(about = first_line(acquire::ABOUT), long_about = acquire::ABOUT, after_help = "More flags and examples: consul-lock acquire --help", after_long_help = acquire::EXAMPLES)]
     Acquire(Box<AcquireArgs>),
     #[command(about = first_line(renew::ABOUT), long_about = renew::ABOUT)]
     Renew(Box<RenewArgs>),
