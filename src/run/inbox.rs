@@ -25,13 +25,6 @@ pub(super) struct Outlet {
     bell: Arc<UnixStream>,
 }
 
-/// What [`open`] makes, before there is a guard or a handler.
-#[derive(Debug)]
-pub(super) struct Unheard {
-    receiver: Receiver<Input>,
-    rung: UnixStream,
-}
-
 /// The loop's end.
 pub(super) struct Inbox {
     receiver: Receiver<Input>,
@@ -41,15 +34,15 @@ pub(super) struct Inbox {
     heard: VecDeque<Input>,
 }
 
-/// A way in, and what will become the inbox.
+/// A way in, where what goes in comes out, and the other end of the bell.
 ///
 /// # Errors
 /// No descriptors to be had.
-pub(super) fn open() -> std::io::Result<(Outlet, Unheard)> {
+pub(super) fn open() -> std::io::Result<(Outlet, Receiver<Input>, UnixStream)> {
     let (sender, receiver) = channel();
     let (bell, rung) = UnixStream::pair()?;
     bell.set_nonblocking(true)?;
-    Ok((Outlet { sender, bell: Arc::new(bell) }, Unheard { receiver, rung }))
+    Ok((Outlet { sender, bell: Arc::new(bell) }, receiver, rung))
 }
 
 impl Outlet {
@@ -70,22 +63,12 @@ impl Outlet {
     }
 }
 
-impl Unheard {
-    /// The inbox, with signals that `handle` makes of the pipe's other end.
-    ///
-    /// # Errors
-    /// Those of `handle`.
-    pub(super) fn listen(
-        self,
-        guard: Listener,
-        handle: impl FnOnce(UnixStream) -> anyhow::Result<Signals>,
-    ) -> anyhow::Result<Inbox> {
-        let signals = handle(self.rung)?;
-        Ok(Inbox { receiver: self.receiver, signals, guard: Some(guard), heard: VecDeque::new() })
-    }
-}
-
 impl Inbox {
+    /// Hears all three.
+    pub(super) fn new(receiver: Receiver<Input>, signals: Signals, guard: Listener) -> Self {
+        Self { receiver, signals, guard: Some(guard), heard: VecDeque::new() }
+    }
+
     /// Waits for the next event, or for `wake_at`. A signal is never overtaken by what came after it.
     pub(super) fn next(&mut self, wake_at: Moment) -> Input {
         loop {

@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -91,15 +92,22 @@ pub(crate) fn run(plan: Plan, mut report: impl FnMut(Note)) -> anyhow::Result<Ou
     // of the two handlers of it would be heard by that alone.
     let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).context("cannot block signals")?;
     let guard = guard::fork(guard_plan).context("cannot fork the guard")?;
-    let (outlet, unheard) = inbox::open().context("cannot make a pipe")?;
     let listener = guard.listen().context("cannot listen to the guard")?;
-    let inbox = unheard
-        .listen(listener, |rung| Signals::handle(&plan.inherited, &mask, guard.pid(), &outlet, rung))
-        .context("cannot handle signals")?;
+    let (outlet, receiver, rung) = inbox::open().context("cannot make a pipe")?;
     let now = Moment::now();
     let state = Run::new(now, plan.chain.clone(), plan.lock.here(now));
     let stop = Stop::new();
+    // Consul first: the handlers are installed while it works. Whatever it answers is heard after the signals that came.
     let releaser = plan.lock.acquire(stop.clone(), outlet.clone()).context("cannot start a thread")?;
+    let signals = match Signals::handle(&plan.inherited, &mask, guard.pid(), &outlet, rung) {
+        Ok(signals) => signals,
+        Err(error) => {
+            stop.throw();
+            give_up(&releaser, &receiver);
+            return Err(error.context("cannot handle signals"));
+        }
+    };
+    let inbox = Inbox::new(receiver, signals, listener);
     plan.no_guarantee.into_iter().for_each(|why| report(Note::NoGuarantee(why)));
     let inherited = plan.inherited;
     let outcome = Loop {
@@ -116,6 +124,17 @@ pub(crate) fn run(plan: Plan, mut report: impl FnMut(Note)) -> anyhow::Result<Ou
     }
     .run(state, inbox);
     Ok(outcome)
+}
+
+/// Has the lock given back, should it be had by now.
+fn give_up(releaser: &Releaser, receiver: &Receiver<Input>) {
+    while let Ok(input) = receiver.recv_timeout(state::CLEAN_UP) {
+        match input {
+            Input::Acquired(held) => releaser.release(held, Stop::new()),
+            Input::Event(Event::NotAcquired(_) | Event::Released(_)) => return,
+            Input::Event(_) => {}
+        }
+    }
 }
 
 struct Loop<R> {
