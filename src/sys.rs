@@ -78,6 +78,17 @@ pub(crate) fn set_default(which: Signal) -> io::Result<()> {
     Ok(())
 }
 
+/// Ignores `signal`.
+///
+/// # Errors
+/// EINVAL for SIGKILL and SIGSTOP.
+#[cfg(all(target_os = "linux", target_env = "gnu", not(test)))]
+pub(crate) fn ignore(which: Signal) -> io::Result<()> {
+    // SAFETY: no handler is installed, so no code can run in a signal's context.
+    unsafe { signal(which, SigHandler::SigIgn) }?;
+    Ok(())
+}
+
 /// Whether `descriptor` is open.
 pub(crate) fn is_open(descriptor: RawFd) -> bool {
     // SAFETY: F_GETFD reads a flag, and answers EBADF for what is no descriptor.
