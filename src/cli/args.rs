@@ -1,13 +1,18 @@
 //! What is typed. clap's structs go no further than the [plan](super::plan), which says what was meant.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use consul_lock::duration;
 use nix::sys::signal::Signal;
 
+use super::completions::CompletionsArgs;
+use super::completions::names::NamesArgs;
+use super::connection::Connection;
+use super::doctor::DoctorArgs;
+use super::man::ManArgs;
+use super::output::Output;
 use super::signal;
 
 const EXAMPLES: &str = "\
@@ -15,7 +20,14 @@ Examples:
   consul-lock run cron/backup -- /usr/local/bin/backup --full
   consul-lock run -n cron/report -c 'make report && make publish'    # give up at once if somebody else does it
   consul-lock run -w 10m deploy/web -- ./deploy.sh
+  consul-lock run db/eu db/us -- ./migrate                           # both, or wait
   consul-lock run --local cron/backup -- backup                      # this machine alone, no Consul";
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  consul-lock doctor                      # address, certificates, leader, token
+  consul-lock doctor cron/backup          # and the ACL rules for this lock, to paste where one is missing
+  consul-lock doctor --json cron/backup   # for programs";
 
 /// Runs a command while holding a Consul lock; it and everything it started is dead before anybody else can hold the
 /// lock.
@@ -31,14 +43,24 @@ pub(crate) enum Command {
     /// Hold the lock while a command runs.
     #[command(after_help = EXAMPLES)]
     Run(Box<RunArgs>),
+    /// Check all that a lock needs, each with its mend.
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(Box<DoctorArgs>),
+    /// Print completions for a shell.
+    Completions(CompletionsArgs),
+    /// Print a page of the manual.
+    Man(ManArgs),
+    /// Print the names of locks for completions.
+    #[command(hide = true)]
+    Names(NamesArgs),
 }
 
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "consul-lock run [OPTIONS] <KEY> -- <COMMAND> [ARG]...\n       consul-lock run [OPTIONS] <KEY> -c <STRING>"
+    override_usage = "consul-lock run [OPTIONS] <KEY>... -- <COMMAND> [ARG]...\n       consul-lock run [OPTIONS] <KEY>... -c <STRING>"
 )]
 pub(crate) struct RunArgs {
-    /// The lock: a key in Consul's KV store, such as cron/backup.
+    /// The lock: a key in Consul's KV store, such as cron/backup; or several keys, of which the command gets all or none.
     #[arg(required = true, num_args = 1.., value_name = "KEY")]
     pub(crate) keys: Vec<String>,
 
@@ -150,81 +172,6 @@ pub(crate) struct Local {
     pub(crate) local: Option<Option<OsString>>,
 }
 
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Connection")]
-pub(crate) struct Connection {
-    /// Consul's address: host:port, http://, https:// or unix:// [CONSUL_HTTP_ADDR, default: http://127.0.0.1:8500].
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) http_addr: Option<String>,
-    /// ACL token; others can see it in a list of processes, so rather use a file [CONSUL_HTTP_TOKEN].
-    #[arg(long, value_name = "TOKEN")]
-    pub(crate) token: Option<String>,
-    /// File with the ACL token; wins over --token [CONSUL_HTTP_TOKEN_FILE].
-    #[arg(long, value_name = "FILE")]
-    pub(crate) token_file: Option<PathBuf>,
-    /// CA certificate in PEM [CONSUL_CACERT].
-    #[arg(long, value_name = "FILE")]
-    pub(crate) ca_file: Option<PathBuf>,
-    /// Folder of CA certificates in PEM [CONSUL_CAPATH].
-    #[arg(long, value_name = "DIR")]
-    pub(crate) ca_path: Option<PathBuf>,
-    /// Client certificate in PEM [CONSUL_CLIENT_CERT].
-    #[arg(long, value_name = "FILE")]
-    pub(crate) client_cert: Option<PathBuf>,
-    /// The client certificate's key in PEM [CONSUL_CLIENT_KEY].
-    #[arg(long, value_name = "FILE")]
-    pub(crate) client_key: Option<PathBuf>,
-    /// Name that the server's certificate must carry [CONSUL_TLS_SERVER_NAME].
-    #[arg(long, value_name = "NAME")]
-    pub(crate) tls_server_name: Option<String>,
-    /// Datacenter of the lock [default: the agent's].
-    #[arg(long, value_name = "NAME")]
-    pub(crate) datacenter: Option<String>,
-    /// Namespace, Consul Enterprise [CONSUL_NAMESPACE].
-    #[arg(long, value_name = "NAME")]
-    pub(crate) namespace: Option<String>,
-    /// Partition, Consul Enterprise [CONSUL_PARTITION].
-    #[arg(long, value_name = "NAME")]
-    pub(crate) partition: Option<String>,
-}
-
-impl Connection {
-    /// The first connection flag that was given, for `--local`, which has no use for any.
-    pub(crate) fn first_given(&self) -> Option<&'static str> {
-        let given = [
-            ("--http-addr", self.http_addr.is_some()),
-            ("--token", self.token.is_some()),
-            ("--token-file", self.token_file.is_some()),
-            ("--ca-file", self.ca_file.is_some()),
-            ("--ca-path", self.ca_path.is_some()),
-            ("--client-cert", self.client_cert.is_some()),
-            ("--client-key", self.client_key.is_some()),
-            ("--tls-server-name", self.tls_server_name.is_some()),
-            ("--datacenter", self.datacenter.is_some()),
-            ("--namespace", self.namespace.is_some()),
-            ("--partition", self.partition.is_some()),
-        ];
-        given.into_iter().find_map(|(flag, given)| given.then_some(flag))
-    }
-}
-
-#[derive(Debug, Clone, Copy, Args)]
-#[command(next_help_heading = "Output")]
-pub(crate) struct Output {
-    /// Say nothing but errors and losses.
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
-    /// Say more; twice: each confirmation.
-    #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet")]
-    pub(crate) verbose: u8,
-    /// Messages as text, or as one JSON object a line.
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    pub(crate) log_format: LogFormat,
-    /// Colours in messages; NO_COLOR is respected.
-    #[arg(long, value_name = "WHEN", default_value = "auto")]
-    pub(crate) color: ColorArg,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BehaviorArg {
     Release,
@@ -239,19 +186,6 @@ pub(crate) enum BackgroundArg {
     Wait,
     /// Release the lock at once and let them live
     Leave,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
-    Text,
-    Json,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ColorArg {
-    Auto,
-    Always,
-    Never,
 }
 
 #[cfg(test)]

@@ -37,6 +37,26 @@ pub(crate) struct Codes {
     pub(crate) lost: u8,
 }
 
+impl Default for Codes {
+    fn default() -> Self {
+        Self { conflict: code::CONFLICT, lost: code::LOST }
+    }
+}
+
+impl Codes {
+    /// The code of a refusal of this class.
+    pub(crate) fn of(self, class: Class) -> u8 {
+        match class {
+            Class::Conflict => self.conflict,
+            Class::Usage => code::USAGE,
+            Class::Unavailable => code::UNAVAILABLE,
+            Class::Denied => code::DENIED,
+            Class::Configuration => code::CONFIGURATION,
+            Class::Internal => code::INTERNAL,
+        }
+    }
+}
+
 /// How this process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -59,14 +79,7 @@ impl Exit {
             Outcome::NotStarted(errno) if *errno == nix::libc::ENOENT => Self::Code(code::NOT_FOUND),
             Outcome::NotStarted(_) => Self::Code(code::NOT_EXECUTABLE),
             Outcome::GuardDied => Self::Code(code::INTERNAL),
-            Outcome::NotAcquired(refused) => Self::Code(match refused.class {
-                Class::Conflict => codes.conflict,
-                Class::Usage => code::USAGE,
-                Class::Unavailable => code::UNAVAILABLE,
-                Class::Denied => code::DENIED,
-                Class::Configuration => code::CONFIGURATION,
-                Class::Internal => code::INTERNAL,
-            }),
+            Outcome::NotAcquired(refused) => Self::Code(codes.of(refused.class)),
         }
     }
 

@@ -1,21 +1,28 @@
 //! What a person types and reads: from arguments to a plan, from an outcome to messages and an exit code.
 
 mod args;
+mod completions;
+mod connection;
+mod doctor;
 mod exit;
+mod man;
+mod output;
 mod plan;
 mod program;
+mod refusal;
 mod report;
+mod run;
 mod signal;
+mod systemd;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
 
 use crate::guard::Inherited;
-use crate::run::{self, Class, Outcome};
 use crate::sys;
-use args::{Cli, Command, RunArgs};
+use args::{Cli, Command};
 use exit::{Exit, code};
-use report::Report;
+use refusal::Refusal;
 
 /// Does what the arguments say.
 ///
@@ -26,7 +33,11 @@ pub(crate) fn main() -> anyhow::Result<Exit> {
     let inherited = Inherited::read();
     sys::share_heap();
     match Cli::try_parse() {
-        Ok(Cli { command: Command::Run(args) }) => run(*args, inherited),
+        Ok(Cli { command: Command::Run(args) }) => run::run(*args, inherited),
+        Ok(Cli { command: Command::Doctor(args) }) => Ok(doctor::run(*args)),
+        Ok(Cli { command: Command::Completions(args) }) => Ok(completions::run(&args)),
+        Ok(Cli { command: Command::Man(args) }) => Ok(refused(man::run(&args))),
+        Ok(Cli { command: Command::Names(args) }) => Ok(completions::names::run(&args)),
         Err(error) => {
             let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
             // A closed standard output is no reason to fail.
@@ -36,41 +47,12 @@ pub(crate) fn main() -> anyhow::Result<Exit> {
     }
 }
 
-fn run(args: RunArgs, inherited: Inherited) -> anyhow::Result<Exit> {
-    let output = args.output;
-    let meant = match plan::make(args, inherited) {
-        Ok(meant) => meant,
-        Err(refusal) => {
-            Report::error(output, None, refusal.code, &refusal.message);
-            return Ok(Exit::Code(refusal.code));
-        }
-    };
-    let mut report = Report::new(output, meant.key.clone(), meant.plan.kill_signal);
-    let outcome = run::run(meant.plan, |note| report.tell(&note))?;
-    report.finish();
-    let exit = Exit::of(&outcome, meant.codes);
-    if let Some(message) = last_word(&outcome, output.quiet) {
-        let code = if let Exit::Code(code) = exit { code } else { code::INTERNAL };
-        Report::error(output, Some(&meant.key), code, &message);
-    }
-    Ok(exit)
-}
-
-/// The message of an outcome of which the run itself has not told.
-fn last_word(outcome: &Outcome, quiet: bool) -> Option<String> {
-    match outcome {
-        // flock(1) -n says nothing at all; we say who it was, unless told not to.
-        Outcome::NotAcquired(refused) if quiet && refused.class == Class::Conflict => None,
-        Outcome::NotAcquired(refused) => Some(refused.message.clone()),
-        Outcome::NotStarted(errno) => Some(format!(
-            "the command cannot be executed: {}; the lock was released",
-            nix::errno::Errno::from_raw(*errno).desc()
-        )),
-        Outcome::GuardDied => {
-            Some("lock-guard was killed from outside; the command was killed with it, and the lock released".to_owned())
-        }
-        Outcome::Exited(_) | Outcome::Killed(_) | Outcome::Interrupted(_) | Outcome::Lost(_) => None,
-    }
+/// The exit of a command that may be refused, once that is told.
+fn refused(result: Result<Exit, Refusal>) -> Exit {
+    result.unwrap_or_else(|refusal| {
+        report::write_last(format!("consul-lock: {}", refusal.message));
+        Exit::Code(refusal.code)
+    })
 }
 
 /// Tells a fault that nothing foresees, and ends.

@@ -1,6 +1,7 @@
 //! How a run can end.
 
-use consul_lock::lock::{Key, Loss, Record};
+use consul_lock::consul::Error as ConsulError;
+use consul_lock::lock::{self, Key, Loss, Record};
 use nix::sys::signal::Signal;
 
 /// How a run ended; one table turns it into an exit code.
@@ -29,8 +30,8 @@ pub(crate) struct Refused {
     pub(crate) class: Class,
     /// What a person is told.
     pub(crate) message: String,
-    /// The session that has the lock, or the run on this machine, as CONSUL_LOCK_CHAIN names it.
-    pub(crate) holder: Option<String>,
+    /// The sessions that have the lock or keys of it, or the run on this machine, as CONSUL_LOCK_CHAIN names them.
+    pub(crate) holders: Vec<String>,
 }
 
 /// The classes of refusals.
@@ -50,10 +51,46 @@ pub(crate) enum Class {
     Internal,
 }
 
+/// What a lock's error means to the one who wanted it.
+impl From<&lock::Error> for Class {
+    fn from(error: &lock::Error) -> Self {
+        use lock::Error;
+        match error {
+            Error::Held { .. } | Error::SeveralHeld(_) | Error::Delayed { .. } | Error::HeldBySameSession { .. } => {
+                Self::Conflict
+            }
+            Error::Denied { .. } => Self::Denied,
+            Error::Foreign { .. } => Self::Configuration,
+            Error::NoSuchSession { .. }
+            | Error::Contradiction { .. }
+            | Error::TooTight(_)
+            | Error::TooManyKeys(_)
+            | Error::NoLockDelay(_) => Self::Usage,
+            Error::Consul(error) => Self::from(error),
+            _ => Self::Internal,
+        }
+    }
+}
+
+/// What Consul's error means to the one who asked.
+impl From<&ConsulError> for Class {
+    fn from(error: &ConsulError) -> Self {
+        match error {
+            ConsulError::Denied { .. } => Self::Denied,
+            // Consul is there, and will say the same again.
+            ConsulError::Misconfigured { .. }
+            | ConsulError::Tls { .. }
+            | ConsulError::Redirect { .. }
+            | ConsulError::Rejected { .. } => Self::Configuration,
+            _ => Self::Unavailable,
+        }
+    }
+}
+
 impl Refused {
     /// Refused for a reason that has nothing to do with a holder.
     pub(crate) fn new(class: Class, message: impl ToString) -> Self {
-        Self { class, message: message.to_string(), holder: None }
+        Self { class, message: message.to_string(), holders: Vec::new() }
     }
 
     /// Somebody else has the lock on this machine.
@@ -62,7 +99,7 @@ impl Refused {
             Some(record) => format!("{key} is held by {record}"),
             None => format!("{key} is held by another process on this machine"),
         };
-        let holder = holder.map(|record| format!("local:{}", record.run));
-        Self { class: Class::Conflict, message, holder }
+        let holders = holder.map(|record| format!("local:{}", record.run)).into_iter().collect();
+        Self { class: Class::Conflict, message, holders }
     }
 }

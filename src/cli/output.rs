@@ -1,0 +1,48 @@
+//! How much is said, and in which form: the flags of that name, on every command.
+
+use std::io::Write as _;
+
+use clap::{ArgAction, Args, ValueEnum};
+
+use super::exit::{Exit, code};
+
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct Output {
+    /// Say nothing but errors and losses.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Say more; twice: each confirmation.
+    #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet")]
+    pub(crate) verbose: u8,
+    /// Messages as text, or as one JSON object a line.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+    /// Colours in messages; NO_COLOR is respected.
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: ColorArg,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorArg {
+    Auto,
+    Always,
+    Never,
+}
+
+/// Prints what was asked for on standard output. Whoever has closed it has read enough.
+pub(crate) fn print(text: &str) -> Exit {
+    match std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            super::report::write_last(format!("consul-lock: cannot write to standard output: {error}"));
+            Exit::Code(code::INTERNAL)
+        }
+        _ => Exit::Code(0),
+    }
+}

@@ -1,0 +1,184 @@
+//! Completions in real shells at a terminal, and the manual's pages.
+
+mod support;
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use consul_lock::lock::LOCK_FLAGS;
+use support::agent::Agent;
+use support::pty::Pty;
+use support::running::Running;
+use support::{consul_lock, consul_lock_on, hold};
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Shows what the shell would have run; the question for names is let through.
+const SHOW: &str =
+    r#"consul-lock() { [ "$1" = names ] && { command consul-lock "$@"; return; }; local IFS="|"; echo "<$*>"; }"#;
+
+/// A shell on a terminal that has our completions, and the agent's address.
+fn shell(program: &str, args: &[&str], agent: &Agent, setup: &str) -> Pty {
+    let bin = assert_cmd::cargo::cargo_bin!("consul-lock").parent().expect("a folder").to_owned();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
+    let home = agent.dir().join(program);
+    fs::create_dir_all(&home).expect("a home of its own");
+    let mut command = Command::new(program);
+    command.args(args).env("PATH", path).env("HOME", &home).env("CONSUL_HTTP_ADDR", agent.http_addr());
+    command.env_remove("CONSUL_HTTP_TOKEN").env("PS1", "% ").env("HISTFILE", "").env("INPUTRC", "/dev/null");
+    command.env("XDG_CONFIG_HOME", &home).env("XDG_DATA_HOME", &home).env("ZDOTDIR", &home);
+    let mut pty = Pty::spawn(&command);
+    pty.send(format!("{setup}\n{SHOW}\n"));
+    pty.send("echo rea''dy\n");
+    pty.expect("ready", SOON);
+    pty
+}
+
+fn script(name: &str) -> PathBuf {
+    root().join("completions").join(name)
+}
+
+fn runs(program: &str, package: &str) {
+    let found = Command::new(program).arg("--version").output();
+    assert!(found.is_ok(), "{program} is not on PATH: apt-get install {package}");
+}
+
+/// What all shells must do.
+fn complete_everything(pty: &mut Pty, agent: &Agent) {
+    let _first = hold(agent, &[], "cron/backup");
+    let _second = hold(agent, &[], "zebra");
+    let mut expect = |typed: &str, words: &str| {
+        pty.send(format!("{typed}\n"));
+        pty.expect(&format!("<{words}>"), SOON);
+    };
+    // A key, a level at a time, and one with a flag's value before it.
+    expect("consul-lock run cr\tback\tx", "run|cron/backup|x");
+    expect("consul-lock run -w 5 --ttl 20s ze\tx", "run|-w|5|--ttl|20s|zebra|x");
+    // A flag and a command's name, by their definitions.
+    expect("consul-lock run --keep-k\tx", "run|--keep-key|x");
+    expect("consul-lock comp\tx", "completions|x");
+    // The command's own words.
+    expect("consul-lock run zebra -- mkno\tx", "run|zebra|--|mknod|x");
+}
+
+#[test]
+fn bash_completes_locks_flags_and_the_command() {
+    let agent = Agent::plain();
+    let setup = format!("set +o history; source {}", script("consul-lock.bash").display());
+    let mut pty = shell("bash", &["--norc", "--noprofile", "-i"], &agent, &setup);
+    complete_everything(&mut pty, &agent);
+    // As bash cuts words at = and :, too.
+    let _colon = hold(&agent, &[], "a:b/c");
+    pty.send(format!("consul-lock run --http-addr={} a:\tc\tx\n", agent.http_addr()));
+    pty.expect("|a:b/c|x>", SOON);
+}
+
+#[test]
+fn zsh_completes_locks_flags_and_the_command() {
+    runs("zsh", "zsh");
+    let agent = Agent::plain();
+    let setup =
+        format!("fpath=({} $fpath); autoload -Uz compinit; compinit -u -D", root().join("completions").display());
+    let mut pty = shell("zsh", &["-f", "-i"], &agent, &setup);
+    complete_everything(&mut pty, &agent);
+}
+
+#[test]
+fn fish_completes_locks_flags_and_the_command() {
+    runs("fish", "fish");
+    let agent = Agent::plain();
+    let (_first, _second) = (hold(&agent, &[], "cron/backup"), hold(&agent, &[], "zebra"));
+    let complete = |line: &str| {
+        let mut fish = Command::new("fish");
+        let bin = assert_cmd::cargo::cargo_bin!("consul-lock").parent().expect("a folder").to_owned();
+        fish.args(["--no-config", "--command"]);
+        fish.arg(format!("source {}; complete -C {line:?}", script("consul-lock.fish").display()));
+        fish.env("CONSUL_HTTP_ADDR", agent.http_addr());
+        fish.env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default()));
+        let ended = Running::start(&mut fish).wait(SOON);
+        assert_eq!(ended.stderr, "");
+        ended.stdout.lines().map(|line| line.split('\t').next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(complete("consul-lock run "), ["cron/", "zebra"]);
+    assert_eq!(complete("consul-lock run cron/"), ["cron/backup"]);
+    assert_eq!(complete("consul-lock run -w 5 z"), ["zebra"]);
+    assert_eq!(complete("consul-lock run --lock-d"), ["--lock-delay"]);
+    assert!(complete("consul-lock run zebra -- mkno").contains(&"mknod".to_owned()));
+    assert_eq!(complete("consul-lock run zebra -- ls /et"), ["/etc/"]);
+}
+
+#[test]
+fn names_are_silent_and_in_time_when_consul_is_not() {
+    // Takes connections and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let hung = format!("http://{}", silent.local_addr().expect("its address"));
+    for addr in [hung.as_str(), "http://127.0.0.1:1", "http://no-such-host.invalid:8500", "nonsense://x"] {
+        let begun = Instant::now();
+        let args = ["names", "--current=c", "--", "run", "--http-addr", addr];
+        let ended = Running::start(consul_lock().args(args)).wait(SOON);
+        assert_eq!((ended.code(), ended.stdout.as_str(), ended.stderr.as_str()), (Some(0), "", ""), "{addr}");
+        // Five seconds is what any other command would wait for the first answer alone.
+        assert!(begun.elapsed() < Duration::from_secs(5), "{addr}: {:?}", begun.elapsed());
+    }
+}
+
+/// Writes a key that no path could carry.
+fn http_txn(agent: &Agent, key: &str) -> u16 {
+    let set = serde_json::json!([{ "KV": { "Verb": "set", "Key": key, "Value": "", "Flags": LOCK_FLAGS } }]);
+    agent.ask("PUT", "/v1/txn", set.to_string().as_bytes(), SOON).expect("an answer").status
+}
+
+#[test]
+fn names_are_those_of_locks() {
+    let agent = Agent::plain();
+    let _held = hold(&agent, &[], "team/job");
+    agent.put("/v1/kv/team/data", "mine");
+    // A name that would be two in a shell, with the flags of a lock.
+    let other = http_txn(&agent, "team/one\nteam/two");
+    assert_eq!(other, 200);
+    let names = |current: &str| {
+        let args = [&format!("--current={current}"), "--", "run"];
+        let ended = Running::start(consul_lock_on(&agent).arg("names").args(args)).wait(SOON);
+        assert_eq!((ended.code(), ended.stderr.as_str()), (Some(0), ""));
+        ended.stdout
+    };
+    assert_eq!(names(""), "team/\n");
+    assert_eq!(names("team/"), "team/job\n");
+    assert_eq!(names("none"), "");
+}
+
+#[test]
+fn every_command_has_a_page_that_mandoc_reads_without_a_warning() {
+    runs("mandoc", "mandoc");
+    let pages: Vec<PathBuf> = fs::read_dir(root().join("docs/man"))
+        .expect("scripts/generate writes docs/man")
+        .map(|entry| entry.expect("a page").path())
+        .collect();
+    assert!(pages.len() >= 4, "{pages:?}");
+    for page in &pages {
+        let mut lint = Command::new("mandoc");
+        let ended = Running::start(lint.args(["-T", "lint", "-W", "warning"]).arg(page)).wait(SOON);
+        assert_eq!((ended.code(), ended.stdout.as_str()), (Some(0), ""), "{}", page.display());
+    }
+    let ended = Running::start(consul_lock().args(["man", "no-such"])).wait(SOON);
+    assert_eq!(ended.code(), Some(64));
+    assert!(ended.stderr.contains("no command \"no-such\""), "{}", ended.stderr);
+}
+
+#[test]
+fn whoever_closes_the_output_has_read_enough() {
+    for args in [&["completions", "zsh"][..], &["man"], &["man", "run"]] {
+        let mut sh = Command::new("sh");
+        let program = consul_lock().get_program().to_owned();
+        sh.args(["-c", "\"$@\" | :; \"$@\" >&-", "sh"]).arg(program).args(args);
+        let ended = Running::start(&mut sh).wait(SOON);
+        assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    }
+}
