@@ -15,12 +15,11 @@ mod run;
 mod signal;
 mod systemd;
 
-use clap::Parser as _;
 use clap::error::ErrorKind;
 
 use crate::guard::Inherited;
 use crate::sys;
-use args::{Cli, Command};
+use args::{Command, Hold};
 use exit::{Exit, code};
 use refusal::Refusal;
 
@@ -32,12 +31,12 @@ pub(crate) fn main() -> anyhow::Result<Exit> {
     // First of all: what is opened or handled later would pass for inherited.
     let inherited = Inherited::read();
     sys::share_heap();
-    match Cli::try_parse() {
-        Ok(Cli { command: Command::Run(args) }) => run::run(*args, inherited),
-        Ok(Cli { command: Command::Doctor(args) }) => Ok(doctor::run(*args)),
-        Ok(Cli { command: Command::Completions(args) }) => Ok(completions::run(&args)),
-        Ok(Cli { command: Command::Man(args) }) => Ok(refused(man::run(&args))),
-        Ok(Cli { command: Command::Names(args) }) => Ok(completions::names::run(&args)),
+    match Command::read(&std::env::args_os().collect::<Vec<_>>()) {
+        Ok(Command::Hold(Hold::Run(args))) => run::run(*args, inherited),
+        Ok(Command::Doctor(args)) => Ok(doctor::run(*args)),
+        Ok(Command::Completions(args)) => Ok(completions::run(&args)),
+        Ok(Command::Man(args)) => Ok(refused(man::run(&args))),
+        Ok(Command::Names(args)) => Ok(completions::names::run(&args)),
         Err(error) => {
             let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
             // A closed standard output is no reason to fail.
