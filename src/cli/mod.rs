@@ -5,7 +5,10 @@ mod completions;
 mod connection;
 mod doctor;
 mod exit;
+mod live;
 mod man;
+mod metrics;
+mod misuse;
 mod output;
 mod plan;
 mod program;
@@ -14,8 +17,6 @@ mod report;
 mod run;
 mod signal;
 mod systemd;
-
-use clap::error::ErrorKind;
 
 use crate::guard::Inherited;
 use crate::sys;
@@ -31,18 +32,14 @@ pub(crate) fn main() -> anyhow::Result<Exit> {
     // First of all: what is opened or handled later would pass for inherited.
     let inherited = Inherited::read();
     sys::share_heap();
-    match Command::read(&std::env::args_os().collect::<Vec<_>>()) {
+    let line: Vec<_> = std::env::args_os().collect();
+    match Command::read(&line) {
         Ok(Command::Hold(Hold::Run(args))) => run::run(*args, inherited),
         Ok(Command::Doctor(args)) => Ok(doctor::run(*args)),
         Ok(Command::Completions(args)) => Ok(completions::run(&args)),
         Ok(Command::Man(args)) => Ok(refused(man::run(&args))),
         Ok(Command::Names(args)) => Ok(completions::names::run(&args)),
-        Err(error) => {
-            let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            // A closed standard output is no reason to fail.
-            let _ = error.print();
-            Ok(Exit::Code(if is_help { 0 } else { code::USAGE }))
-        }
+        Err(error) => Ok(misuse::answer(&error, &line)),
     }
 }
 
