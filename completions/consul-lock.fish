@@ -27,6 +27,10 @@ end
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -s V -l version -d 'Print version'
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "run" -d 'Hold the lock while a command runs'
+complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "status" -d 'Show who holds a lock, since when, from where, and who waits for it'
+complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "list" -d 'List the locks below a prefix'
+complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "wait" -d 'Wait until nobody holds a lock'
+complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "evict" -d 'Take a lock from its holder by ending its session'
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "doctor" -d 'Check all that a lock needs, each with its mend'
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "completions" -d 'Print completions for a shell'
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "man" -d 'Print a page of the manual'
@@ -80,6 +84,100 @@ complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s q -l qui
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s v -l verbose -d 'Say more; twice: each confirmation'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s V -l version -d 'Print version'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l retry-for -d 'How long a Consul that does not answer is asked again [default: 5s]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l local -d 'Lock on this machine only, without Consul' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l http-addr -d 'Consul\'s address [CONSUL_HTTP_ADDR]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l token -d 'ACL token; others can see it in a list of processes, so rather use a file [CONSUL_HTTP_TOKEN]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l token-file -d 'ACL token\'s file [CONSUL_HTTP_TOKEN_FILE]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l ca-file -d 'CA certificate in PEM [CONSUL_CACERT]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l ca-path -d 'Folder of CA certificates in PEM [CONSUL_CAPATH]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l client-cert -d 'Client certificate in PEM [CONSUL_CLIENT_CERT]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l client-key -d 'The client certificate\'s key in PEM [CONSUL_CLIENT_KEY]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l tls-server-name -d 'Name that the server\'s certificate must carry [CONSUL_TLS_SERVER_NAME]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l datacenter -d 'Datacenter of the lock [default: the agent\'s]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l namespace -d 'Namespace, Consul Enterprise [CONSUL_NAMESPACE]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l partition -d 'Partition, Consul Enterprise [CONSUL_PARTITION]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l log-format -d 'Text, or a JSON object a line' -r -f -a "text\t''
+json\t''"
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l color -d 'Colours in messages; NO_COLOR is respected' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l json -d 'One JSON object instead of text'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l watch -d 'Go on, and show it again whenever it changes'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -s q -l quiet -d 'Say nothing but errors and losses'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -s v -l verbose -d 'Say more; twice: each confirmation'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -s V -l version -d 'Print version'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l retry-for -d 'How long a Consul that does not answer is asked again [default: 5s]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l local -d 'Lock on this machine only, without Consul' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l http-addr -d 'Consul\'s address [CONSUL_HTTP_ADDR]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l token -d 'ACL token; others can see it in a list of processes, so rather use a file [CONSUL_HTTP_TOKEN]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l token-file -d 'ACL token\'s file [CONSUL_HTTP_TOKEN_FILE]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l ca-file -d 'CA certificate in PEM [CONSUL_CACERT]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l ca-path -d 'Folder of CA certificates in PEM [CONSUL_CAPATH]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l client-cert -d 'Client certificate in PEM [CONSUL_CLIENT_CERT]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l client-key -d 'The client certificate\'s key in PEM [CONSUL_CLIENT_KEY]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l tls-server-name -d 'Name that the server\'s certificate must carry [CONSUL_TLS_SERVER_NAME]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l datacenter -d 'Datacenter of the lock [default: the agent\'s]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l namespace -d 'Namespace, Consul Enterprise [CONSUL_NAMESPACE]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l partition -d 'Partition, Consul Enterprise [CONSUL_PARTITION]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l log-format -d 'Text, or a JSON object a line' -r -f -a "text\t''
+json\t''"
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l color -d 'Colours in messages; NO_COLOR is respected' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -l json -d 'One JSON object a line instead of a table'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -s q -l quiet -d 'Say nothing but errors and losses'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -s v -l verbose -d 'Say more; twice: each confirmation'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand list" -s V -l version -d 'Print version'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -s w -l wait -d 'Give up after this long, with exit code 75; 0 is one look [default: wait for ever]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l retry-for -d 'How long a Consul that does not answer is asked again [default: 30s]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l local -d 'Lock on this machine only, without Consul' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l http-addr -d 'Consul\'s address [CONSUL_HTTP_ADDR]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l token -d 'ACL token; others can see it in a list of processes, so rather use a file [CONSUL_HTTP_TOKEN]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l token-file -d 'ACL token\'s file [CONSUL_HTTP_TOKEN_FILE]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l ca-file -d 'CA certificate in PEM [CONSUL_CACERT]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l ca-path -d 'Folder of CA certificates in PEM [CONSUL_CAPATH]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l client-cert -d 'Client certificate in PEM [CONSUL_CLIENT_CERT]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l client-key -d 'The client certificate\'s key in PEM [CONSUL_CLIENT_KEY]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l tls-server-name -d 'Name that the server\'s certificate must carry [CONSUL_TLS_SERVER_NAME]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l datacenter -d 'Datacenter of the lock [default: the agent\'s]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l namespace -d 'Namespace, Consul Enterprise [CONSUL_NAMESPACE]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l partition -d 'Partition, Consul Enterprise [CONSUL_PARTITION]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l log-format -d 'Text, or a JSON object a line' -r -f -a "text\t''
+json\t''"
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -l color -d 'Colours in messages; NO_COLOR is respected' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -s q -l quiet -d 'Say nothing but errors and losses'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -s v -l verbose -d 'Say more; twice: each confirmation'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand wait" -s V -l version -d 'Print version'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l session -d 'Only if this session holds it; one of several that do. Else the exit code is 75' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l retry-for -d 'How long a Consul that does not answer is asked again [default: 5s]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l local -d 'Refused with the reason' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l http-addr -d 'Consul\'s address [CONSUL_HTTP_ADDR]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l token -d 'ACL token; others can see it in a list of processes, so rather use a file [CONSUL_HTTP_TOKEN]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l token-file -d 'ACL token\'s file [CONSUL_HTTP_TOKEN_FILE]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l ca-file -d 'CA certificate in PEM [CONSUL_CACERT]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l ca-path -d 'Folder of CA certificates in PEM [CONSUL_CAPATH]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l client-cert -d 'Client certificate in PEM [CONSUL_CLIENT_CERT]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l client-key -d 'The client certificate\'s key in PEM [CONSUL_CLIENT_KEY]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l tls-server-name -d 'Name that the server\'s certificate must carry [CONSUL_TLS_SERVER_NAME]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l datacenter -d 'Datacenter of the lock [default: the agent\'s]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l namespace -d 'Namespace, Consul Enterprise [CONSUL_NAMESPACE]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l partition -d 'Partition, Consul Enterprise [CONSUL_PARTITION]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l log-format -d 'Text, or a JSON object a line' -r -f -a "text\t''
+json\t''"
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -l color -d 'Colours in messages; NO_COLOR is respected' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -s y -l yes -d 'Do not ask'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -s q -l quiet -d 'Say nothing but errors and losses'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -s v -l verbose -d 'Say more; twice: each confirmation'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -s V -l version -d 'Print version'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l local -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l ttl -d 'The session\'s TTL, 10s to 24h [default: 15s]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l lock-delay -d 'Consul\'s pause between a lost lock and its next holder, up to 60s [default: 30s]' -r -f
@@ -115,12 +213,16 @@ complete -c consul-lock -n "__fish_consul_lock_using_subcommand man" -s V -l ver
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand names" -l current -d 'What was typed of the word at the cursor' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand names" -s h -l help -d 'Print help'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand names" -s V -l version -d 'Print version'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run doctor completions man names help" -f -a "run" -d 'Hold the lock while a command runs'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run doctor completions man names help" -f -a "doctor" -d 'Check all that a lock needs, each with its mend'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run doctor completions man names help" -f -a "completions" -d 'Print completions for a shell'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run doctor completions man names help" -f -a "man" -d 'Print a page of the manual'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run doctor completions man names help" -f -a "names" -d 'Print the names of locks for completions'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run doctor completions man names help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run status list wait evict doctor completions man names help" -f -a "run" -d 'Hold the lock while a command runs'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run status list wait evict doctor completions man names help" -f -a "status" -d 'Show who holds a lock, since when, from where, and who waits for it'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run status list wait evict doctor completions man names help" -f -a "list" -d 'List the locks below a prefix'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run status list wait evict doctor completions man names help" -f -a "wait" -d 'Wait until nobody holds a lock'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run status list wait evict doctor completions man names help" -f -a "evict" -d 'Take a lock from its holder by ending its session'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run status list wait evict doctor completions man names help" -f -a "doctor" -d 'Check all that a lock needs, each with its mend'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run status list wait evict doctor completions man names help" -f -a "completions" -d 'Print completions for a shell'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run status list wait evict doctor completions man names help" -f -a "man" -d 'Print a page of the manual'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run status list wait evict doctor completions man names help" -f -a "names" -d 'Print the names of locks for completions'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run status list wait evict doctor completions man names help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 
 # Names of locks, asked of Consul for 300 ms at most.
 function __fish_consul_lock_names

@@ -12,9 +12,13 @@ use super::completions::CompletionsArgs;
 use super::completions::names::NamesArgs;
 use super::connection::Connection;
 use super::doctor::DoctorArgs;
+use super::evict::EvictArgs;
+use super::list::ListArgs;
 use super::man::ManArgs;
 use super::output::Output;
 use super::signal;
+use super::status::StatusArgs;
+use super::wait::WaitArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,6 +51,14 @@ pub(crate) type Cli = Line<Command>;
 pub(crate) enum Command {
     #[command(flatten)]
     Hold(Hold),
+    /// Show who holds a lock, since when, from where, and who waits for it.
+    Status(Box<StatusArgs>),
+    /// List the locks below a prefix.
+    List(Box<ListArgs>),
+    /// Wait until nobody holds a lock.
+    Wait(Box<WaitArgs>),
+    /// Take a lock from its holder by ending its session.
+    Evict(Box<EvictArgs>),
     /// Check all that a lock needs, each with its mend.
     #[command(after_help = "More flags and examples: consul-lock doctor --help", after_long_help = DOCTOR_EXAMPLES)]
     Doctor(Box<DoctorArgs>),

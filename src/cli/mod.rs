@@ -4,7 +4,10 @@ mod args;
 mod completions;
 mod connection;
 mod doctor;
+mod evict;
 mod exit;
+mod interrupt;
+mod list;
 mod live;
 mod man;
 mod metrics;
@@ -15,8 +18,14 @@ mod program;
 mod refusal;
 mod report;
 mod run;
+mod shown;
 mod signal;
+mod source;
+mod status;
+mod stdout;
 mod systemd;
+mod table;
+mod wait;
 
 use crate::guard::Inherited;
 use crate::sys;
@@ -34,11 +43,17 @@ pub(crate) fn main() -> anyhow::Result<Exit> {
     sys::share_heap();
     let line: Vec<_> = std::env::args_os().collect();
     match Command::read(&line) {
-        Ok(Command::Hold(Hold::Run(args))) => run::run(*args, inherited),
-        Ok(Command::Doctor(args)) => Ok(doctor::run(*args)),
-        Ok(Command::Completions(args)) => Ok(completions::run(&args)),
-        Ok(Command::Man(args)) => Ok(refused(man::run(&args))),
-        Ok(Command::Names(args)) => Ok(completions::names::run(&args)),
+        Ok(command) => match command {
+            Command::Hold(Hold::Run(args)) => run::run(*args, inherited),
+            Command::Status(args) => status::status(*args, &inherited),
+            Command::List(args) => Ok(list::list(*args)),
+            Command::Wait(args) => wait::wait(*args, &inherited),
+            Command::Evict(args) => Ok(evict::evict(*args)),
+            Command::Doctor(args) => Ok(doctor::run(*args)),
+            Command::Completions(args) => Ok(completions::run(&args)),
+            Command::Man(args) => Ok(refused(man::run(&args))),
+            Command::Names(args) => Ok(completions::names::run(&args)),
+        },
         Err(error) => Ok(misuse::answer(&error, &line)),
     }
 }

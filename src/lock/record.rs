@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::options::Sharing;
-use crate::plain::plain;
+use crate::printable::printable;
 
 /// The value of a held key, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ pub struct Record {
     pub user: String,
     /// The program's name alone, never its arguments.
     pub command: String,
-    /// When the request was sent that took the lock, RFC 3339 in UTC, to the second.
+    /// When the lock was acquired, and in the line of those who wait when it was asked for: RFC 3339 in UTC, to the second.
     pub acquired_at: String,
     /// The session's lock delay as text, such as `30s`.
     pub lock_delay: String,
@@ -102,7 +102,7 @@ impl Record {
         humantime::parse_duration(&self.lock_delay).ok()
     }
 
-    /// How long ago it was taken; nothing if the clocks disagree or it is no time.
+    /// How long ago it was acquired, or asked for; nothing if the clocks disagree or it is no time.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
         let then = humantime::parse_rfc3339(&self.acquired_at).ok()?;
@@ -113,7 +113,8 @@ impl Record {
 impl std::fmt::Display for Record {
     /// Who it is, in a few words: `backup (pid 71 of root on web1)`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} (pid {} of {} on {})", plain(&self.command), self.pid, plain(&self.user), plain(&self.host))
+        let [command, user, host] = [&self.command, &self.user, &self.host].map(|text| printable(text));
+        write!(f, "{command} (pid {} of {user} on {host})", self.pid)
     }
 }
 

@@ -118,6 +118,6 @@ proptest! {
         prop_assume!(!key.is_empty());
         let line = waiting(key, &[holder(Some(record)), ahead(before)]).line(width, at(200));
         prop_assert!(columns(&line) < width.max(1), "{line:?}");
-        prop_assert!(!line.contains(consul_lock::plain::is_active), "{line:?}");
+        prop_assert!(!line.contains(consul_lock::printable::is_hidden), "{line:?}");
     }
 }
