@@ -61,7 +61,7 @@ class Bench:
         self.alone = None
         self.ours = tools.ours(program)
         self.known = {"ours": self.ours, "local": tools.ours_local(program), "consul lock": tools.consuls_own(consul),
-                      "bare": tools.bare()}
+                      "consul lock -shell=false": tools.consuls_own_bare(consul), "bare": tools.bare()}
         if shutil.which("etcd") and shutil.which("etcdctl"):
             self.known["etcdctl lock"] = tools.etcds_own(shutil.which("etcdctl"))
         if shutil.which("flock"):

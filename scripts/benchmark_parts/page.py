@@ -65,9 +65,10 @@ def summary(figures):
     if "fifo" in figures:
         number, bad = figures["fifo"]
         rows.append([f"{number} waiters in a known order, out of turn", "0", str(bad), reached(bad, 0), "-", "-", "-"])
-    if "loss" in figures:
-        rows.append(["session destroyed to obedient command dead", "5 ms", text.ms(figures["loss"]),
-                     reached(figures["loss"], 0.005), "-", "-", "-"])
+    if "loss consul-lock run" in figures:
+        ours, shell = figures["loss consul-lock run"], figures.get("loss consul lock -shell=false")
+        rows.append(["session destroyed to obedient command dead", "5 ms", text.ms(ours), reached(ours, 0.005),
+                     f"{text.ms(shell)} (with -shell=false)" if shell else "-", *peers("loss", text.ms)[1:]])
     share = over(figures, "local consul-lock run --local", "local flock")
     if share is not None:
         rows.append(["free run of `true`, `--local`", "2 x flock", f"{text.ms(figures['local consul-lock run --local'])}, "

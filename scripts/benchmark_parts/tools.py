@@ -37,6 +37,11 @@ def consuls_own(program):
     return Tool("consul lock", "consul", program, lambda place, key, work: [program, "lock", key, *work])
 
 
+def consuls_own_bare(program):
+    return Tool("consul lock -shell=false", "consul", program,
+                lambda place, key, work: [program, "lock", "-shell=false", key, *work])
+
+
 def etcds_own(program):
     return Tool("etcdctl lock", "etcd", program,
                 lambda place, key, work: [program, f"--endpoints={place}", "lock", key, *work])
