@@ -23,6 +23,7 @@ set edit:completion:arg-completer[consul-lock] = {|@words|
             cand -V 'Print version'
             cand --version 'Print version'
             cand run 'Hold the lock while a command runs'
+            cand doctor 'Check all that a lock needs, each with its mend'
             cand completions 'Print completions for a shell'
             cand man 'Print a page of the manual'
             cand names 'Print the names of locks for completions'
@@ -78,6 +79,38 @@ set edit:completion:arg-completer[consul-lock] = {|@words|
             cand -V 'Print version'
             cand --version 'Print version'
         }
+        &'consul-lock;doctor'= {
+            cand --local 'local'
+            cand --ttl 'The session''s TTL, 10s to 24h [default: 15s]'
+            cand --lock-delay 'Consul''s pause between a lost lock and its next holder, up to 60s [default: 30s]'
+            cand -k 'Time between the first signal and SIGKILL [default: 5s]'
+            cand --kill-after 'Time between the first signal and SIGKILL [default: 5s]'
+            cand --check 'Try a session that is bound to this health check instead of serfHealth; repeatable'
+            cand --http-addr 'Consul''s address: host:port, http://, https:// or unix:// [CONSUL_HTTP_ADDR, default: http://127.0.0.1:8500]'
+            cand --token 'ACL token; others can see it in a list of processes, so rather use a file [CONSUL_HTTP_TOKEN]'
+            cand --token-file 'File with the ACL token; wins over --token [CONSUL_HTTP_TOKEN_FILE]'
+            cand --ca-file 'CA certificate in PEM [CONSUL_CACERT]'
+            cand --ca-path 'Folder of CA certificates in PEM [CONSUL_CAPATH]'
+            cand --client-cert 'Client certificate in PEM [CONSUL_CLIENT_CERT]'
+            cand --client-key 'The client certificate''s key in PEM [CONSUL_CLIENT_KEY]'
+            cand --tls-server-name 'Name that the server''s certificate must carry [CONSUL_TLS_SERVER_NAME]'
+            cand --datacenter 'Datacenter of the lock [default: the agent''s]'
+            cand --namespace 'Namespace, Consul Enterprise [CONSUL_NAMESPACE]'
+            cand --partition 'Partition, Consul Enterprise [CONSUL_PARTITION]'
+            cand --log-format 'Messages as text, or as one JSON object a line'
+            cand --color 'Colours in messages; NO_COLOR is respected'
+            cand --json 'Print one JSON object instead of lines'
+            cand --no-checks 'Try a session that is bound to no health check'
+            cand --no-guarantee 'Warn, and do not fail, where a run could not keep its promise'
+            cand -q 'Say nothing but errors and losses'
+            cand --quiet 'Say nothing but errors and losses'
+            cand -v 'Say more; twice: each confirmation'
+            cand --verbose 'Say more; twice: each confirmation'
+            cand -h 'Print help'
+            cand --help 'Print help'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
         &'consul-lock;completions'= {
             cand -h 'Print help'
             cand --help 'Print help'
@@ -99,12 +132,15 @@ set edit:completion:arg-completer[consul-lock] = {|@words|
         }
         &'consul-lock;help'= {
             cand run 'Hold the lock while a command runs'
+            cand doctor 'Check all that a lock needs, each with its mend'
             cand completions 'Print completions for a shell'
             cand man 'Print a page of the manual'
             cand names 'Print the names of locks for completions'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'consul-lock;help;run'= {
+        }
+        &'consul-lock;help;doctor'= {
         }
         &'consul-lock;help;completions'= {
         }

@@ -27,6 +27,7 @@ end
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -s h -l help -d 'Print help'
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -s V -l version -d 'Print version'
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "run" -d 'Hold the lock while a command runs'
+complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "doctor" -d 'Check all that a lock needs, each with its mend'
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "completions" -d 'Print completions for a shell'
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "man" -d 'Print a page of the manual'
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "names" -d 'Print the names of locks for completions'
@@ -76,6 +77,34 @@ complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s q -l qui
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s v -l verbose -d 'Say more; twice: each confirmation'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s V -l version -d 'Print version'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l local -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l ttl -d 'The session\'s TTL, 10s to 24h [default: 15s]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l lock-delay -d 'Consul\'s pause between a lost lock and its next holder, up to 60s [default: 30s]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -s k -l kill-after -d 'Time between the first signal and SIGKILL [default: 5s]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l check -d 'Try a session that is bound to this health check instead of serfHealth; repeatable' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l http-addr -d 'Consul\'s address: host:port, http://, https:// or unix:// [CONSUL_HTTP_ADDR, default: http://127.0.0.1:8500]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l token -d 'ACL token; others can see it in a list of processes, so rather use a file [CONSUL_HTTP_TOKEN]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l token-file -d 'File with the ACL token; wins over --token [CONSUL_HTTP_TOKEN_FILE]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l ca-file -d 'CA certificate in PEM [CONSUL_CACERT]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l ca-path -d 'Folder of CA certificates in PEM [CONSUL_CAPATH]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l client-cert -d 'Client certificate in PEM [CONSUL_CLIENT_CERT]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l client-key -d 'The client certificate\'s key in PEM [CONSUL_CLIENT_KEY]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l tls-server-name -d 'Name that the server\'s certificate must carry [CONSUL_TLS_SERVER_NAME]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l datacenter -d 'Datacenter of the lock [default: the agent\'s]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l namespace -d 'Namespace, Consul Enterprise [CONSUL_NAMESPACE]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l partition -d 'Partition, Consul Enterprise [CONSUL_PARTITION]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l log-format -d 'Messages as text, or as one JSON object a line' -r -f -a "text\t''
+json\t''"
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l color -d 'Colours in messages; NO_COLOR is respected' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l json -d 'Print one JSON object instead of lines'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l no-checks -d 'Try a session that is bound to no health check'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l no-guarantee -d 'Warn, and do not fail, where a run could not keep its promise'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -s q -l quiet -d 'Say nothing but errors and losses'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -s v -l verbose -d 'Say more; twice: each confirmation'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -s h -l help -d 'Print help'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -s V -l version -d 'Print version'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand completions" -s h -l help -d 'Print help'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand completions" -s V -l version -d 'Print version'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand man" -s h -l help -d 'Print help'
@@ -83,11 +112,12 @@ complete -c consul-lock -n "__fish_consul_lock_using_subcommand man" -s V -l ver
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand names" -l current -d 'What was typed of the word at the cursor' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand names" -s h -l help -d 'Print help'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand names" -s V -l version -d 'Print version'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run completions man names help" -f -a "run" -d 'Hold the lock while a command runs'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run completions man names help" -f -a "completions" -d 'Print completions for a shell'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run completions man names help" -f -a "man" -d 'Print a page of the manual'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run completions man names help" -f -a "names" -d 'Print the names of locks for completions'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run completions man names help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run doctor completions man names help" -f -a "run" -d 'Hold the lock while a command runs'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run doctor completions man names help" -f -a "doctor" -d 'Check all that a lock needs, each with its mend'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run doctor completions man names help" -f -a "completions" -d 'Print completions for a shell'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run doctor completions man names help" -f -a "man" -d 'Print a page of the manual'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run doctor completions man names help" -f -a "names" -d 'Print the names of locks for completions'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run doctor completions man names help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 
 # Names of locks, asked of Consul for 300 ms at most.
 function __fish_consul_lock_names

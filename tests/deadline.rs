@@ -4,8 +4,10 @@
 
 mod support;
 
+use std::thread;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use support::agent::{Agent, Options};
 use support::hold::{diary, endless, full_pipe, hold, now};
 use support::proxy::{Fault, Proxy};
@@ -173,6 +175,36 @@ fn the_connection_is_half_open_and_nobody_reads_the_messages() {
     proxy.set(Fault::Drop);
     expect_dead_in_time(&mut run, now());
     drop(reader);
+}
+
+/// A lock is lost by doubt, nobody takes it back, and these signals come one after another: the last one ends the run.
+#[track_caller]
+fn expect_gone_after(agent: &Agent, signals: &[Signal]) {
+    let mut proxy = Proxy::start(&agent.http_addr());
+    let flags = ["--lock-delay", "3s", "-k", "0", "--retry-for", "300s"];
+    let mut run = hold(&proxy.addr(), &flags, &unique_key("given-back"), &endless(false));
+    proxy.set(Fault::Refuse);
+    run.expect_stderr("was dead", BOUND);
+    for (number, signal) in signals.iter().enumerate() {
+        if number > 0 {
+            // Less than a second after the first it would count as the same.
+            thread::sleep(Duration::from_millis(1100));
+        }
+        assert_eq!(run.try_wait(), None, "{}", run.stderr());
+        run.signal(*signal);
+    }
+    let end = run.wait(BOUND);
+    assert_eq!((end.code(), end.signal()), (Some(76), None), "{end:?}");
+    assert!(end.stderr.contains("may not be released (no answer in time)"), "{end:?}");
+}
+
+#[test]
+fn a_lost_lock_that_cannot_be_given_back_keeps_nobody_who_wants_to_go() {
+    let agent = Agent::plain();
+    thread::scope(|scope| {
+        scope.spawn(|| expect_gone_after(&agent, &[Signal::SIGTERM]));
+        expect_gone_after(&agent, &[Signal::SIGINT, Signal::SIGTERM]);
+    });
 }
 
 #[test]

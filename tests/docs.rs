@@ -176,6 +176,49 @@ fn no_link_in_the_documentation_is_dead() {
     assert!(checked > 15, "{checked}");
 }
 
+/// Stands for a quotation mark within a string of the source.
+const QUOTE: char = '\u{1}';
+
+/// The program's source without its unit tests, on one line: each string is whole.
+fn source() -> String {
+    let is_test =
+        |path: &PathBuf| path.ends_with("tests.rs") || path.components().any(|part| part.as_os_str() == "tests");
+    let sources = files("src", ".rs").into_iter().filter(|path| !is_test(path));
+    let own = sources.map(|path| read(path).split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned());
+    let text = own.collect::<Vec<_>>().join("\n").replace("\\\n", " ").replace("\\\"", &QUOTE.to_string());
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn every_message_of_the_troubleshooting_page_is_one_of_the_programs() {
+    let (source, page) = (source().replace(QUOTE, "\""), read("docs/troubleshooting.md"));
+    let cells = rows(&page).into_iter().map(|row| row[0].clone());
+    let messages: Vec<_> =
+        cells.flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()).collect();
+    assert!(messages.len() > 100, "{messages:#?}");
+    let is_ours = |message: &String| message.split('…').all(|part| source.contains(part.trim()));
+    let others: Vec<_> = messages.iter().filter(|message| !is_ours(message)).collect();
+    assert!(others.is_empty(), "{others:#?}");
+}
+
+#[test]
+fn every_error_is_on_the_troubleshooting_page() {
+    let (source, page) = (source(), read("docs/troubleshooting.md"));
+    let texts =
+        source.split("#[error(").skip(1).filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next());
+    let texts: Vec<_> = texts.collect();
+    assert!(texts.len() > 80, "{texts:#?}");
+    // The longest stretch between two values tells a message from all others; the page may leave out its end.
+    let is_there = |text: &&str| {
+        let parts = text.split('{').map(|part| part.split_once('}').map_or(part, |(_, part)| part));
+        let parts = parts.map(|part| part.trim_matches(|c: char| c == QUOTE || !c.is_alphanumeric()));
+        let longest = parts.max_by_key(|part| part.len()).unwrap_or_default();
+        page.contains(&longest.chars().take(25).collect::<String>())
+    };
+    let missing: Vec<_> = texts.iter().filter(|text| !is_there(text)).map(|text| text.replace(QUOTE, "\"")).collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
 #[test]
 fn the_first_command_of_the_readme_runs() {
     let readme = read("README.md");

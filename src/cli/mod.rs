@@ -3,6 +3,7 @@
 mod args;
 mod completions;
 mod connection;
+mod doctor;
 mod exit;
 mod man;
 mod output;
@@ -12,6 +13,7 @@ mod refusal;
 mod report;
 mod run;
 mod signal;
+mod systemd;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
@@ -32,6 +34,7 @@ pub(crate) fn main() -> anyhow::Result<Exit> {
     sys::share_heap();
     match Cli::try_parse() {
         Ok(Cli { command: Command::Run(args) }) => run::run(*args, inherited),
+        Ok(Cli { command: Command::Doctor(args) }) => Ok(doctor::run(*args)),
         Ok(Cli { command: Command::Completions(args) }) => Ok(completions::run(&args)),
         Ok(Cli { command: Command::Man(args) }) => Ok(refused(man::run(&args))),
         Ok(Cli { command: Command::Names(args) }) => Ok(completions::names::run(&args)),

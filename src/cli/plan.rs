@@ -1,13 +1,13 @@
 //! From what was typed to what was meant: every flag is checked here, and files that it names are read, before anything
 //! is forked, connected or locked.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt as _;
-
 use std::time::Duration;
 
 use consul_lock::consul::{Behavior, SessionId};
-use consul_lock::lock::{Key, LockDelay, LockOptions, SessionOptions, Ttl};
+use consul_lock::lock::{self, Key, LockDelay, LockOptions, SessionOptions, Ttl};
 
 use super::args::{BackgroundArg, BehaviorArg, RunArgs};
 use super::exit::Codes;
@@ -23,8 +23,8 @@ pub(crate) struct Meant {
     pub(crate) plan: Plan,
     /// The exit codes that were chosen.
     pub(crate) codes: Codes,
-    /// The lock's name, for messages.
-    pub(crate) key: Key,
+    /// The lock's keys, for messages.
+    pub(crate) keys: Vec<Key>,
 }
 
 /// Makes sense of `args`.
@@ -32,7 +32,10 @@ pub(crate) struct Meant {
 /// # Errors
 /// The first thing that does not make sense, with its exit code.
 pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal> {
-    let key = only_key(&args)?;
+    let keys = keys(&args)?;
+    let Some((key, more)) = keys.split_first() else {
+        return Err(Refusal::usage("which lock? consul-lock run KEY -- COMMAND"));
+    };
     let command = command(&args)?;
     let mut no_guarantee = Vec::new();
     let found = program::find(
@@ -68,7 +71,7 @@ pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal
         }
         lock
     } else {
-        let lock = consul_lock(args, key.clone(), wait, grace, program)?;
+        let lock = consul_lock(args, (key, more), wait, grace, program)?;
         if let LockPlan::Consul { options, .. } = &lock
             && options.session.is_none()
             && options.lock_delay().get().is_zero()
@@ -81,29 +84,35 @@ pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal
     let chain = std::env::var("CONSUL_LOCK_CHAIN").unwrap_or_default();
     let chain = chain.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
     let plan = Plan { lock, program: found, command, kill_signal, grace, background, inherited, chain, no_guarantee };
-    Ok(Meant { plan, codes, key })
+    Ok(Meant { plan, codes, keys })
 }
 
-/// The one key, with an answer to what people from other tools type.
-fn only_key(args: &RunArgs) -> Result<Key, Refusal> {
+/// The keys in the order of their bytes, each once, with an answer to what people from other tools type.
+fn keys(args: &RunArgs) -> Result<Vec<Key>, Refusal> {
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty();
     match args.keys.as_slice() {
-        [number, _, ..] if args.waiting.no_wait && is_number(number) => Err(Refusal::usage(format!(
-            "-n takes no number here: it means \"do not wait\", as in flock(1); a semaphore of {number} holders (consul lock -n \
-             {number}) is not to be had"
-        ))),
+        [number, _, ..] if args.waiting.no_wait && is_number(number) => {
+            return Err(Refusal::usage(format!(
+                "-n takes no number here: it means \"do not wait\", as in flock(1); did you mean --limit {number}?"
+            )));
+        }
         [dir, key, ..] if args.local.local.is_some() && dir.starts_with('/') => {
-            Err(Refusal::usage(format!("\"{dir}\" is no key: did you mean --local={dir} {key}?")))
+            return Err(Refusal::usage(format!("\"{dir}\" is no key: did you mean --local={dir} {key}?")));
         }
         [dir] if args.local.local.is_some() && dir.starts_with('/') => {
-            Err(Refusal::usage(format!("\"{dir}\" is no key: did you mean --local={dir} and a key after it?")))
+            return Err(Refusal::usage(format!("\"{dir}\" is no key: did you mean --local={dir} and a key after it?")));
         }
-        [key] => key.parse().map_err(Refusal::usage),
-        [_, more, ..] => Err(Refusal::usage(format!(
-            "one key is what a run takes, and \"{more}\" is a second one; the command goes after --: consul-lock run KEY -- COMMAND"
-        ))),
-        [] => Err(Refusal::usage("which lock? consul-lock run KEY -- COMMAND")),
+        _ => {}
     }
+    let keys = args.keys.iter().map(|key| key.parse()).collect::<Result<BTreeSet<Key>, _>>();
+    let keys = Vec::from_iter(keys.map_err(Refusal::usage)?);
+    if keys.len() > LockOptions::MAX_KEYS {
+        return Err(Refusal::usage(lock::Error::TooManyKeys(keys.len())));
+    }
+    if keys.len() > 1 && args.local.local.is_some() {
+        return Err(Refusal::usage("--local takes one key: nest one run in another, always in the same order"));
+    }
+    Ok(keys)
 }
 
 fn command(args: &RunArgs) -> Result<Vec<OsString>, Refusal> {
@@ -157,7 +166,7 @@ fn local_lock(args: RunArgs, key: Key, wait: Option<Duration>, program: Option<S
 
 fn consul_lock(
     args: RunArgs,
-    key: Key,
+    (key, more): (&Key, &[Key]),
     wait: Option<Duration>,
     grace: Duration,
     program: Option<String>,
@@ -177,7 +186,8 @@ fn consul_lock(
         keep_key: args.session.keep_key,
         no_guarantee: args.loss.no_guarantee,
         program,
-        ..LockOptions::new(key)
+        more_keys: more.to_vec(),
+        ..LockOptions::new(key.clone())
     };
     if options.session.is_none() {
         if options.lock_delay().get().is_zero() && !options.no_guarantee {
@@ -194,17 +204,7 @@ fn consul_lock(
 
 fn session_options(args: &RunArgs) -> Result<SessionOptions, Refusal> {
     let session = &args.session;
-    let (mut node_checks, mut service_checks) = (None, None);
-    if session.no_checks {
-        node_checks = Some(Vec::new());
-    } else if !session.checks.is_empty() {
-        // Consul names a service's checks "service:ID" unless their owner named them otherwise, and looks both kinds up in
-        // the same way.
-        let (service, node): (Vec<_>, Vec<_>) =
-            session.checks.iter().cloned().partition(|check| check.starts_with("service:"));
-        node_checks = Some(node);
-        service_checks = Some(service).filter(|checks| !checks.is_empty());
-    }
+    let (node_checks, service_checks) = checks(session.no_checks, &session.checks);
     Ok(SessionOptions {
         name: session.session_name.clone(),
         node_checks,
@@ -217,4 +217,18 @@ fn session_options(args: &RunArgs) -> Result<SessionOptions, Refusal> {
         ttl: session.ttl.map(Ttl::new).transpose().map_err(Refusal::usage)?,
         ..SessionOptions::default()
     })
+}
+
+/// The checks that a session is bound to, of its node and of services there; `None` leaves them to Consul.
+pub(super) fn checks(none: bool, named: &[String]) -> (Option<Vec<String>>, Option<Vec<String>>) {
+    if none {
+        return (Some(Vec::new()), None);
+    }
+    if named.is_empty() {
+        return (None, None);
+    }
+    // Consul names a service's checks "service:ID" unless their owner named them otherwise, and looks both kinds up in the
+    // same way.
+    let (service, node): (Vec<_>, Vec<_>) = named.iter().cloned().partition(|check| check.starts_with("service:"));
+    (Some(node), Some(service).filter(|checks| !checks.is_empty()))
 }

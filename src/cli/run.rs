@@ -3,7 +3,8 @@
 use super::args::RunArgs;
 use super::exit::{Exit, code};
 use super::plan;
-use super::report::Report;
+use super::report::{self, Report};
+use super::systemd::Manager;
 use crate::guard::Inherited;
 use crate::run::{self, Class, Outcome};
 
@@ -16,17 +17,25 @@ pub(crate) fn run(args: RunArgs, inherited: Inherited) -> anyhow::Result<Exit> {
     let meant = match plan::make(args, inherited) {
         Ok(meant) => meant,
         Err(refusal) => {
-            Report::error(output, None, refusal.code, &refusal.message);
+            Report::error(output, &[], refusal.code, &refusal.message);
             return Ok(Exit::Code(refusal.code));
         }
     };
-    let mut report = Report::new(output, meant.key.clone(), meant.plan.kill_signal);
-    let outcome = run::run(meant.plan, |note| report.tell(&note))?;
+    let mut report = Report::new(output, meant.keys.clone(), meant.plan.kill_signal);
+    let mut manager = None;
+    // The first note comes after the guard was forked: from there on there may be threads.
+    let outcome = run::run(meant.plan, |note| {
+        report.tell(&note);
+        manager.get_or_insert_with(|| Manager::new(report::names(&meant.keys))).tell(&note);
+    })?;
     report.finish();
+    if let Some(manager) = manager {
+        manager.finish();
+    }
     let exit = Exit::of(&outcome, meant.codes);
     if let Some(message) = last_word(&outcome, output.quiet) {
         let code = if let Exit::Code(code) = exit { code } else { code::INTERNAL };
-        Report::error(output, Some(&meant.key), code, &message);
+        Report::error(output, &meant.keys, code, &message);
     }
     Ok(exit)
 }

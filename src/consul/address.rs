@@ -117,6 +117,17 @@ impl Address {
         &self.place
     }
 
+    /// Whether it is this very machine's: a unix socket, or a loopback address.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        match &self.place {
+            Place::Unix { .. } => true,
+            Place::Tcp { host, .. } => {
+                host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+            }
+        }
+    }
+
     pub(super) fn is_tls(&self) -> bool {
         matches!(self.place, Place::Tcp { tls: true, .. })
     }
@@ -260,6 +271,17 @@ mod tests {
             assert_eq!(address, Ok("https://a:1".to_owned()));
         }
         assert_eq!(parse("https://a:1"), Ok("https://a:1".to_owned()));
+    }
+
+    #[test]
+    fn this_very_machine_is_known_by_its_addresses() {
+        let is_loopback = |text| Address::parse(text, Origin::Default, false).map(|address| address.is_loopback());
+        for text in ["127.0.0.1:1", "https://localhost", "[::1]:8500", "127.9.8.7:1", "unix:///run/consul.sock"] {
+            assert_eq!(is_loopback(text), Ok(true), "{text}");
+        }
+        for text in ["10.0.0.1:1", "https://consul.example", "localhost.example:1", "[fe80::1]:8500"] {
+            assert_eq!(is_loopback(text), Ok(false), "{text}");
+        }
     }
 
     #[test]

@@ -81,6 +81,8 @@ pub(super) struct Answer {
     pub(super) status: u16,
     /// X-Consul-Index.
     pub(super) index: Option<u64>,
+    /// Date.
+    pub(super) date: Option<String>,
     pub(super) body: Vec<u8>,
     attempt: Attempt,
 }
@@ -185,7 +187,8 @@ impl Client {
         match status {
             200 | 404 | 409 => {
                 let index = head.headers.get("x-consul-index").and_then(|value| value.to_str().ok()?.parse().ok());
-                Ok(Answer { status, index, body, attempt })
+                let date = text(header::DATE);
+                Ok(Answer { status, index, date, body, attempt })
             }
             _ => Err(Error::from_status(attempt, status, &body, self.config.datacenter())),
         }

@@ -8,6 +8,7 @@ use thiserror::Error;
 use ureq::http::HeaderValue;
 
 use super::address::{Address, AddressError, Origin};
+use super::certificate::Certificate;
 use super::error::Obstacle;
 
 /// A text that must not be seen: a token or a password.
@@ -50,6 +51,7 @@ pub struct Config {
     pub(super) address: Arc<Address>,
     /// X-Consul-Token.
     pub(super) token: Option<HeaderValue>,
+    pub(super) token_origin: Option<Origin>,
     /// Authorization, from CONSUL_HTTP_AUTH.
     pub(super) auth: Option<HeaderValue>,
     pub(super) datacenter: Option<String>,
@@ -126,6 +128,31 @@ impl Config {
         }
     }
 
+    /// Who named the token, if anybody did: a flag or a variable.
+    #[must_use]
+    pub fn token_origin(&self) -> Option<Origin> {
+        self.token_origin
+    }
+
+    /// The proxy in between, as `host:port`.
+    #[must_use]
+    pub fn proxy(&self) -> Option<String> {
+        self.proxy.as_ref().map(|proxy| format!("{}:{}", proxy.host(), proxy.port()))
+    }
+
+    /// Whether the server's certificate is verified; `None` where there is no TLS.
+    #[must_use]
+    pub fn verifies_tls(&self) -> Option<bool> {
+        self.tls.as_ref().map(|tls| !tls.disable_verification())
+    }
+
+    /// The certificate that we show, if we have one that can be read.
+    #[must_use]
+    pub fn client_certificate(&self) -> Option<Certificate> {
+        let own = self.tls.as_ref()?.client_cert()?;
+        Certificate::read(own.certs().first()?.der())
+    }
+
     /// Whether a token goes with every request.
     #[must_use]
     pub fn has_token(&self) -> bool {
@@ -143,7 +170,7 @@ impl fmt::Debug for Config {
             .field("namespace", &self.namespace)
             .field("partition", &self.partition)
             .field("server_name", &self.server_name)
-            .field("proxy", &self.proxy.as_ref().map(|proxy| format!("{}:{}", proxy.host(), proxy.port())))
+            .field("proxy", &self.proxy())
             .finish_non_exhaustive()
     }
 }

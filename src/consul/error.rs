@@ -6,7 +6,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::address::{Address, Place};
+use super::address::Address;
+use super::mend::{denied_mend, rejected_mend, server_mend, tls_mend};
 use thiserror::Error;
 
 /// What was tried, and where.
@@ -151,61 +152,6 @@ impl fmt::Display for Obstacle {
             Self::Proxy(what) => write!(f, "the proxy does not connect us ({what})"),
             Self::Other(what) => f.write_str(what),
         }
-    }
-}
-
-impl Obstacle {
-    fn mend(&self, address: &Address) -> &'static str {
-        match (self, address.place()) {
-            (Self::Refused, Place::Unix { .. }) => {
-                "its agent is gone; start it, or lock on this machine alone with --local"
-            }
-            (Self::Refused, _) => "start an agent, or lock on this machine alone with --local",
-            (Self::Name(_), _) => "check the name and this machine's resolver",
-            (Self::Slow, _) => "check the address, and the firewalls on the way",
-            (Self::NoSocket, _) => "start an agent that listens there (addresses.http), or name its socket",
-            (Self::Proxy(_), _) => "ask for it there, or add the host to NO_PROXY",
-            (Self::Other(_), _) => "check the address and this machine's network",
-        }
-    }
-}
-
-fn server_mend(body: &str) -> &'static str {
-    if body.contains("No cluster leader") {
-        "wait for the election, or see `consul operator raft list-peers`"
-    } else if body.contains("Missing node registration") {
-        "the agent has yet to register itself with the servers, so try again"
-    } else if body.contains("is in critical state") {
-        "the check has to pass first; serfHealth does soon after a host is back on the network"
-    } else {
-        "see the log of the agent and of its servers"
-    }
-}
-
-fn denied_mend(body: &str) -> &'static str {
-    if body.contains("ACL not found") {
-        "the token is unknown there: was it deleted, or is it another cluster's?"
-    } else {
-        "give a token that may (CONSUL_HTTP_TOKEN)"
-    }
-}
-
-/// What Consul itself rejects, it says in words that need no addition.
-fn rejected_mend(status: u16) -> &'static str {
-    if status == 404 { "; give the path too if Consul is below one there, as in http://host:port/path" } else { "" }
-}
-
-fn tls_mend(what: &str) -> &'static str {
-    if what.contains("UnknownIssuer") {
-        "name the CA that signed its certificate (CONSUL_CACERT)"
-    } else if what.contains("not valid for name") || what.contains("NotValidForName") {
-        "name the server as its certificate does (CONSUL_TLS_SERVER_NAME)"
-    } else if what.contains("received fatal alert") {
-        "it wants a client certificate that it trusts (CONSUL_CLIENT_CERT, CONSUL_CLIENT_KEY)"
-    } else if what.contains("InvalidContentType") {
-        "it seems to speak plain HTTP: write http://, or name its HTTPS port"
-    } else {
-        "check the certificates of both sides"
     }
 }
 

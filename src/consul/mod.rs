@@ -3,11 +3,16 @@
 //! itself: what is worth another attempt depends on what the caller holds. Nothing in here knows what a lock is.
 
 mod address;
+mod agent;
+mod certificate;
 mod client;
 mod config;
+mod date;
 mod error;
 mod failure;
 mod kv;
+mod mend;
+mod presented;
 mod proxy;
 mod quote;
 mod session;
@@ -18,6 +23,8 @@ mod transport;
 mod txn;
 
 pub use address::{Address, AddressError, Origin};
+pub use agent::{ClockOffset, Token, TokenState};
+pub use certificate::Certificate;
 pub use client::Client;
 pub use config::{Config, ConfigError, Secret};
 pub use error::{Attempt, Error, Obstacle};

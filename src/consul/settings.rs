@@ -58,7 +58,7 @@ impl Settings {
         let env: Env<'_> = &|name| env(name).filter(|value| !value.is_empty());
         let address = self.address(env)?;
         let tls = self.tls(env, &address)?;
-        let token = self.token(env)?;
+        let (token, token_origin) = self.token(env)?.unzip();
         let auth = match env("CONSUL_HTTP_AUTH") {
             Some(auth) => {
                 let pair = if auth.contains(':') { auth } else { format!("{auth}:") };
@@ -87,6 +87,7 @@ impl Settings {
         Ok(Config {
             address: Arc::new(address),
             token,
+            token_origin,
             auth,
             datacenter: self.datacenter.filter(|name| !name.is_empty()),
             namespace: pick(self.namespace, "--namespace", env, "CONSUL_NAMESPACE").map(|(name, _)| name),
@@ -111,8 +112,9 @@ impl Settings {
     }
 
     /// The token: of flags and variables the flags count, and of a file and a text the file.
-    fn token(&self, env: Env<'_>) -> Result<Option<HeaderValue>, ConfigError> {
+    fn token(&self, env: Env<'_>) -> Result<Option<(HeaderValue, Origin)>, ConfigError> {
         let (flag, variable) = (Origin::Flag("--token-file"), Origin::Variable("CONSUL_HTTP_TOKEN_FILE"));
+        let named = |text: &str, origin| header(text, origin).map(|token| Some((token, origin)));
         let from_file = |path: &Path, origin| {
             let text = read(path, origin)?;
             let text = String::from_utf8_lossy(&text);
@@ -120,17 +122,17 @@ impl Settings {
             if token.is_empty() {
                 return Err(ConfigError::EmptyToken { origin, path: path.to_owned() });
             }
-            header(token, origin).map(Some)
+            named(token, origin)
         };
         match (&self.token_file, &self.token) {
             (Some(path), _) => return from_file(path, flag),
             (None, Some(token)) if token.reveal().is_empty() => return Ok(None),
-            (None, Some(token)) => return header(token.reveal(), Origin::Flag("--token")).map(Some),
+            (None, Some(token)) => return named(token.reveal(), Origin::Flag("--token")),
             (None, None) => {}
         }
         match (env("CONSUL_HTTP_TOKEN_FILE"), env("CONSUL_HTTP_TOKEN")) {
             (Some(path), _) => from_file(Path::new(&path), variable),
-            (None, Some(token)) => header(&token, Origin::Variable("CONSUL_HTTP_TOKEN")).map(Some),
+            (None, Some(token)) => named(&token, Origin::Variable("CONSUL_HTTP_TOKEN")),
             (None, None) => Ok(None),
         }
     }

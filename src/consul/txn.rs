@@ -276,6 +276,8 @@ fn task(ops: &[Op<'_>]) -> String {
         Op::CheckIndex { key, .. } | Op::CheckNotExists { key } | Op::CheckSession { key, .. } => {
             format!("check the key {key}")
         }
+        // No key was ever last changed at that index: a question, dressed as a write.
+        Op::DeleteCas { key, index: 0 } => format!("see what the token may do to the key {key}"),
         Op::Delete { key } | Op::DeleteCas { key, .. } => format!("delete the key {key}"),
         Op::Get { key } => format!("read the key {key}"),
         Op::GetTree { prefix } => format!("list the keys {prefix}*"),

@@ -5,16 +5,16 @@
 
 use std::time::Duration;
 
-use super::key::Key;
+use super::claim::Claim;
 use crate::consul::{Client, Error, Op, RefusalReason, SessionId, Txn};
 
 /// What Consul says to a challenge, in an answer that is no older than the question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// The session holds the key.
+    /// The session holds every key.
     Ours,
-    /// It does not.
-    NotOurs,
+    /// It does not hold the key of the claim of this number, and maybe others.
+    NotOurs(usize),
 }
 
 /// Why a challenge proved nothing.
@@ -22,45 +22,48 @@ pub(super) enum Verdict {
 pub(super) enum Unproven {
     /// No answer of Consul's.
     Failed(Error),
-    /// Consul refused the question itself, in these words.
-    Refused(String),
+    /// Consul refused the question itself, in these words, for the key of the claim of this number.
+    Refused(usize, String),
     /// An answer to something else.
     Replayed,
 }
 
-/// Asks whether `session` holds `key` (HTTP API: Transactions, `check-session` and `get`). Nothing is written, and the
-/// token needs to read no more than `key`: to a denied `get`, too, Consul answers that the key does not exist.
+/// Asks whether `session` holds every key of `claims` (HTTP API: Transactions, `check-session` and `get`). Nothing is
+/// written, and the token needs to read no more than those keys: to a denied `get`, too, Consul answers that the key does
+/// not exist.
 pub(super) fn challenge(
     client: &Client,
-    key: &Key,
+    claims: &[Claim],
     session: &SessionId,
     timeout: Duration,
 ) -> Result<Verdict, Unproven> {
     // Short, and at the beginning of Consul's answer, however long the lock's own key is.
     let unheard_of = format!(".nonce/{:016x}", fastrand::u64(..));
-    let ops = [Op::CheckSession { key: key.as_str(), session }, Op::Get { key: &unheard_of }];
+    let checks = claims.iter().map(|claim| Op::CheckSession { key: claim.path(), session });
+    let ops: Vec<_> = checks.chain([Op::Get { key: &unheard_of }]).collect();
     let answer = client.txn(&ops, timeout).map_err(Unproven::Failed)?;
-    judge(&answer, &unheard_of)
+    judge(&answer, claims.len(), &unheard_of)
 }
 
-fn judge(answer: &Txn, unheard_of: &str) -> Result<Verdict, Unproven> {
+/// The answer to `checks` checks and one read of what nobody has heard of.
+fn judge(answer: &Txn, checks: usize, unheard_of: &str) -> Result<Verdict, Unproven> {
     let refusals = match answer {
         // The key is not quite unheard of: drawn twice by chance, and written by whoever guessed it.
         Txn::Done(entries) if entries.iter().any(|entry| entry.key == unheard_of) => return Ok(Verdict::Ours),
         Txn::Done(_) => return Err(Unproven::Replayed),
         Txn::Refused(refusals) => refusals,
     };
-    if !refusals.iter().any(|refusal| refusal.op_index == 1 && refusal.what.contains(unheard_of)) {
+    if !refusals.iter().any(|refusal| refusal.op_index == checks && refusal.what.contains(unheard_of)) {
         // A denial comes before everything else, and alone.
         let denied = refusals.iter().find(|refusal| refusal.reason == RefusalReason::Denied);
-        return Err(denied.map_or(Unproven::Replayed, |denied| Unproven::Refused(denied.what.clone())));
+        return Err(denied.map_or(Unproven::Replayed, |denied| Unproven::Refused(denied.op_index, denied.what.clone())));
     }
-    match refusals.iter().find(|refusal| refusal.op_index == 0) {
-        None => Ok(Verdict::Ours),
-        Some(refusal) if matches!(refusal.reason, RefusalReason::SessionMismatch | RefusalReason::Missing) => {
-            Ok(Verdict::NotOurs)
-        }
-        Some(refusal) => Err(Unproven::Refused(refusal.what.clone())),
+    let is_loss = |reason| matches!(reason, RefusalReason::SessionMismatch | RefusalReason::Missing);
+    let mut refused = refusals.iter().filter(|refusal| refusal.op_index < checks).peekable();
+    let Some(&first) = refused.peek() else { return Ok(Verdict::Ours) };
+    match refused.find(|refusal| is_loss(refusal.reason)) {
+        Some(lost) => Ok(Verdict::NotOurs(lost.op_index)),
+        None => Err(Unproven::Refused(first.op_index, first.what.clone())),
     }
 }
 
@@ -83,24 +86,36 @@ mod tests {
     #[test]
     fn only_an_answer_that_names_the_unheard_of_key_proves_anything() {
         let missing = (1, RefusalReason::Missing, r#"key ".nonce/0123456789abcdef" doesn't exist"#);
-        assert_eq!(judge(&refused(&[missing]), NONCE).expect("proven"), Verdict::Ours);
+        assert_eq!(judge(&refused(&[missing]), 1, NONCE).expect("proven"), Verdict::Ours);
         let other =
             (0, RefusalReason::SessionMismatch, r#"failed session check for key "a", current session "" != "b""#);
-        assert_eq!(judge(&refused(&[other, missing]), NONCE).expect("proven"), Verdict::NotOurs);
+        assert_eq!(judge(&refused(&[other, missing]), 1, NONCE).expect("proven"), Verdict::NotOurs(0));
         let gone = (0, RefusalReason::Missing, r#"failed to check session, key "a" doesn't exist"#);
-        assert_eq!(judge(&refused(&[gone, missing]), NONCE).expect("proven"), Verdict::NotOurs);
+        assert_eq!(judge(&refused(&[gone, missing]), 1, NONCE).expect("proven"), Verdict::NotOurs(0));
 
         let earlier = (1, RefusalReason::Missing, r#"key ".nonce/fedcba9876543210" doesn't exist"#);
         for answer in [refused(&[earlier]), refused(&[other, earlier]), Txn::Done(Vec::new())] {
-            assert!(matches!(judge(&answer, NONCE), Err(Unproven::Replayed)), "{answer:?}");
+            assert!(matches!(judge(&answer, 1, NONCE), Err(Unproven::Replayed)), "{answer:?}");
         }
+    }
+
+    #[test]
+    fn of_several_keys_the_first_that_is_not_ours_is_named() {
+        let missing = (3, RefusalReason::Missing, r#"key ".nonce/0123456789abcdef" doesn't exist"#);
+        assert_eq!(judge(&refused(&[missing]), 3, NONCE).expect("proven"), Verdict::Ours);
+        let gone = (1, RefusalReason::Missing, r#"failed to check session, key "b" doesn't exist"#);
+        let taken =
+            (2, RefusalReason::SessionMismatch, r#"failed session check for key "c", current session "d" != "e""#);
+        assert_eq!(judge(&refused(&[gone, taken, missing]), 3, NONCE).expect("proven"), Verdict::NotOurs(1));
+        // An answer to as many checks as it has, and not to a challenge of one key less.
+        assert!(matches!(judge(&refused(&[gone, taken, missing]), 2, NONCE), Err(Unproven::Replayed)));
     }
 
     #[test]
     fn a_denial_is_neither_a_proof_nor_a_loss() {
         let denied = (0, RefusalReason::Denied, "Permission denied");
         assert!(
-            matches!(judge(&refused(&[denied]), NONCE), Err(Unproven::Refused(what)) if what == "Permission denied")
+            matches!(judge(&refused(&[denied]), 1, NONCE), Err(Unproven::Refused(0, what)) if what == "Permission denied")
         );
     }
 }

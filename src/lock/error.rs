@@ -21,6 +21,9 @@ pub enum Error {
         /// Who has it.
         holder: Holder,
     },
+    /// Others have several of the lock's keys, and waiting was over.
+    #[error("{}", .0.iter().map(|(key, holder)| format!("{key} is held by {holder}")).collect::<Vec<_>>().join("; "))]
+    SeveralHeld(Vec<(Key, Holder)>),
     /// Nobody has the lock, but its lock delay outlasts the waiting.
     #[error(
         "{key} is free but under its lock delay: the last holder lost it and may still be at work; wait longer (-w)"
@@ -64,13 +67,16 @@ pub enum Error {
     /// Consul refused in words that are new to us.
     #[error("Consul at {address:#} refused to lock {key}: {answer}")]
     Refused {
-        /// The lock that was wanted.
-        key: Key,
+        /// The key that was to be locked: the lock's own or one below it.
+        key: String,
         /// Who refused it.
         address: Box<Address>,
         /// What came back.
         answer: String,
     },
+    /// More keys than one lock can have.
+    #[error("{0} keys are too many: one lock holds {max} at most, since Consul takes so many in one transaction", max = super::claim::MAX_CLAIMS)]
+    TooManyKeys(usize),
     /// The session that was given is not there.
     #[error(
         "session {session} does not exist at {address:#}: make one (PUT /v1/session/create), or leave --session out"
@@ -130,18 +136,18 @@ impl Error {
         Self::denied(client, error, "reading the session", "session_prefix \"\" { policy = \"write\" }".to_owned())
     }
 
-    /// The error of a request about the key.
-    pub(super) fn about_key(client: &Client, key: &Key, error: ConsulError) -> Self {
+    /// The error of a request about a key, the lock's own or one below it.
+    pub(super) fn about_key(client: &Client, key: &str, error: ConsulError) -> Self {
         Self::denied(client, error, "access to the key", key_rule(key))
     }
 
     /// A refusal that nothing else explains.
-    pub(super) fn refused(client: &Client, key: &Key, answer: &str) -> Self {
-        Self::Refused { key: key.clone(), address: Box::new(client.address().clone()), answer: answer.to_owned() }
+    pub(super) fn refused(client: &Client, key: &str, answer: &str) -> Self {
+        Self::Refused { key: key.to_owned(), address: Box::new(client.address().clone()), answer: answer.to_owned() }
     }
 
     /// A denial within a transaction.
-    pub(super) fn denied_key(client: &Client, key: &Key, answer: &str) -> Self {
+    pub(super) fn denied_key(client: &Client, key: &str, answer: &str) -> Self {
         let address = Box::new(client.address().clone());
         Self::Denied { address, what: "writing the key", answer: answer.to_owned(), rule: key_rule(key) }
     }
@@ -158,6 +164,6 @@ impl Error {
     }
 }
 
-fn key_rule(key: &Key) -> String {
-    format!("key \"{}\" {{ policy = \"write\" }}", key.as_str().replace('\\', "\\\\").replace('"', "\\\""))
+fn key_rule(key: &str) -> String {
+    format!("key \"{}\" {{ policy = \"write\" }}", key.replace('\\', "\\\\").replace('"', "\\\""))
 }

@@ -2,32 +2,28 @@
 
 use std::time::Duration;
 
+use super::claim::Claim;
 use super::error::Error;
 use super::key::Key;
 use super::lease::Lease;
+use super::options::LockOptions;
 use super::patience::{Outlook, Patience};
-use super::record::Record;
 use super::session::LockSession;
-use super::standing::LOCK_FLAGS;
 use super::stop::Stop;
 use crate::clock::Moment;
-use crate::consul::{Client, Error as ConsulError, Op, RefusalReason, SessionId, Txn};
+use crate::consul::{Client, Error as ConsulError, RefusalReason, SessionId, Txn};
 
 /// Longest wait for the reply to one request of a release.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A lock as it was acquired.
+/// A lock as it was acquired: one key or several under one session, with one lease.
 #[derive(Debug, Clone)]
 pub struct Holding {
     pub(super) client: Client,
-    pub(super) key: Key,
     pub(super) session: LockSession,
-    pub(super) value: Vec<u8>,
-    pub(super) record: Option<Record>,
-    pub(super) fence: u64,
-    pub(super) lock_index: u64,
+    /// Never empty.
+    pub(super) claims: Vec<Claim>,
     pub(super) lease: Lease,
-    pub(super) keep_key: bool,
     pub(super) retry_for: Duration,
     pub(super) monitor_retries: Option<u32>,
     pub(super) monitor_retry_time: Duration,
@@ -38,7 +34,7 @@ pub struct Holding {
 pub enum Release {
     /// The lock was ours and is free.
     Released,
-    /// The lock was not ours any more.
+    /// The lock was not ours any more; where it had several keys, one of them was not, and the others are free.
     AlreadyGone,
     /// Whether Consul heard of it is not known; the session was ended where that could be done, and ends by its TTL
     /// else.
@@ -46,10 +42,35 @@ pub enum Release {
 }
 
 impl Holding {
-    /// The key.
+    /// `claims`, of which there is one at least, all held under `session` as confirmed by a request sent at `sent`.
+    pub(super) fn new(
+        client: &Client,
+        options: &LockOptions,
+        session: &LockSession,
+        claims: Vec<Claim>,
+        sent: Moment,
+    ) -> Self {
+        Self {
+            client: client.clone(),
+            session: session.clone(),
+            claims,
+            lease: Lease::new(session.terms, sent),
+            retry_for: options.retry_for,
+            monitor_retries: options.monitor_retries,
+            monitor_retry_time: options.monitor_retry_time,
+        }
+    }
+
+    /// What is held: one key as a rule, several in the order of their bytes.
+    #[must_use]
+    pub fn claims(&self) -> &[Claim] {
+        &self.claims
+    }
+
+    /// The key; the first of several.
     #[must_use]
     pub fn key(&self) -> &Key {
-        &self.key
+        self.claims[0].key()
     }
 
     /// The session that holds it.
@@ -58,16 +79,17 @@ impl Holding {
         &self.session.id
     }
 
-    /// The fencing token: the key's ModifyIndex at acquisition, which grows over the whole life of the cluster.
+    /// The fencing token: the key's ModifyIndex at acquisition, which grows over the whole life of the cluster. Of
+    /// several keys, the first one's.
     #[must_use]
     pub fn fence(&self) -> u64 {
-        self.fence
+        self.claims[0].fence
     }
 
-    /// The key's LockIndex at acquisition: how often it was locked since it was made.
+    /// The key's LockIndex at acquisition: how often it was locked since it was made. Of several keys, the first one's.
     #[must_use]
     pub fn lock_index(&self) -> u64 {
-        self.lock_index
+        self.claims[0].lock_index
     }
 
     /// The lease as of the acquisition.
@@ -76,50 +98,53 @@ impl Holding {
         self.lease
     }
 
-    /// Gives the key back and then ends the session, if it is ours: in that order, since a session that ends while it
-    /// holds the key starts the lock delay. Repeated until answered, for `retry_for` or until `stop` is thrown.
+    /// Gives everything back and then ends the session, if it is ours: in that order, since a session that ends while it
+    /// holds a key starts the lock delay. Repeated until answered, for `retry_for` or until `stop` is thrown.
     pub fn release(&self, stop: &Stop) -> Release {
-        let result = self.free_key(stop);
+        let result = self.free_keys(stop);
         if self.session.own {
             self.end_session(stop, matches!(result, Release::Unanswered(_)));
         }
         result
     }
 
-    fn free_key(&self, stop: &Stop) -> Release {
-        let (key, session) = (self.key.as_str(), &self.session.id);
-        let kept = self.record.as_ref().map_or_else(|| self.value.clone(), |record| record.released().to_value());
-        // Unlocking wipes what is not given again, and a key without the flags is refused by the next `consul lock`.
-        let last = if self.keep_key {
-            Op::Unlock { key, session, value: &kept, flags: LOCK_FLAGS }
-        } else {
-            Op::Delete { key }
-        };
-        let ops = [Op::CheckSession { key, session }, last];
+    /// Gives everything back, all at once; those that are not ours any more are left out of the next try.
+    pub(super) fn free_keys(&self, stop: &Stop) -> Release {
+        let mut left: Vec<_> = self.claims.iter().map(|claim| (claim, claim.released_value())).collect();
         let mut patience = self.patience();
-        let mut repeated = false;
-        loop {
+        let (mut repeated, mut gone) = (false, false);
+        while !left.is_empty() {
+            let ops: Vec<_> = left.iter().flat_map(|(claim, value)| claim.release(&self.session.id, value)).collect();
             let sent = Moment::now();
             let error = match self.client.txn(&ops, TIMEOUT) {
-                Ok(Txn::Done(_)) => return Release::Released,
+                Ok(Txn::Done(_)) => break,
                 Ok(Txn::Refused(refusals)) => {
-                    return match refusals.iter().find(|refusal| refusal.reason == RefusalReason::Denied) {
-                        Some(denied) => Release::Unanswered(Error::denied_key(&self.client, &self.key, &denied.what)),
-                        // The first one went through, and its answer was lost.
-                        None if repeated => Release::Released,
-                        None => Release::AlreadyGone,
-                    };
+                    let path = |op: usize| left.get(op / 2).map_or("", |(claim, _)| claim.path());
+                    if let Some(denied) = refusals.iter().find(|refusal| refusal.reason == RefusalReason::Denied) {
+                        let path = path(denied.op_index);
+                        return Release::Unanswered(Error::denied_key(&self.client, path, &denied.what));
+                    }
+                    gone |= !repeated;
+                    let is_ours = |number: &usize| refusals.iter().all(|refusal| refusal.op_index / 2 != *number);
+                    let ours: Vec<_> = (0..left.len()).filter(is_ours).collect();
+                    if ours.len() == left.len() {
+                        return Release::Unanswered(Error::refused(&self.client, path(0), &refusals[0].what));
+                    }
+                    left = ours.into_iter().map(|number| left[number].clone()).collect();
+                    continue;
                 }
                 Err(error) => error,
             };
             repeated = true;
             let Some(pause) = self.pause(&mut patience, &error, sent) else {
-                return Release::Unanswered(Error::about_key(&self.client, &self.key, error));
+                return Release::Unanswered(Error::about_key(&self.client, left[0].0.path(), error));
             };
             if stop.pause(pause).is_err() {
                 return Release::Unanswered(error.into());
             }
         }
+        // Refused after a repetition, it is ours no more since the first one went through, and its answer was lost.
+        if gone { Release::AlreadyGone } else { Release::Released }
     }
 
     /// One attempt where the release had no answer; else until there is one.

@@ -4,8 +4,10 @@
 //! more on their own, as the `consul-lock` command does: [`acquire`] gets a key and says what happens meanwhile,
 //! a [`Keeper`] holds on to it, a [`Lease`] says until when it is surely ours, and a [`Holding`] gives it back.
 
+mod access;
 mod acquire;
 mod challenge;
+mod claim;
 mod delay;
 mod error;
 mod holding;
@@ -22,7 +24,9 @@ mod session;
 mod standing;
 mod stop;
 
+pub use access::{Access, Permission};
 pub use acquire::acquire;
+pub use claim::Claim;
 pub use error::Error;
 pub use holding::{Holding, Release};
 pub use keeper::Keeper;
@@ -33,5 +37,5 @@ pub use notice::{Holder, Loss, Notice, Tell, Trouble};
 pub use options::{LockDelay, LockOptions, RangeError, SessionOptions, Ttl};
 pub use queue::QUEUE_FLAGS;
 pub use record::Record;
-pub use standing::LOCK_FLAGS;
+pub use standing::{LOCK_FLAGS, foreign};
 pub use stop::{Stop, Stopped};

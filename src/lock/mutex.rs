@@ -8,6 +8,7 @@ use super::acquire::acquire;
 use super::error::Error;
 use super::holding::{Holding, Release};
 use super::keeper::Keeper;
+use super::key::Key;
 use super::lease::Lease;
 use super::notice::{Loss, Notice, Tell};
 use super::options::LockOptions;
@@ -111,13 +112,16 @@ impl Lock {
         }
     }
 
-    /// Deletes the key if it is a lock that nobody holds; Go's `Destroy`.
+    /// Deletes the key if it is a lock that nobody holds; Go's `Destroy`. Of several keys, one after the other.
     ///
     /// # Errors
     /// [`Error::InUse`] while anybody holds it, [`Error::Foreign`] when it is no lock.
     pub fn destroy(&mut self) -> Result<(), Error> {
-        let key = &self.options.key;
-        let about = |error| Error::about_key(&self.client, key, error);
+        self.options.keys().into_iter().try_for_each(|key| self.destroy_key(key))
+    }
+
+    fn destroy_key(&self, key: &Key) -> Result<(), Error> {
+        let about = |error| Error::about_key(&self.client, key.as_str(), error);
         let reply = self.client.get(key.as_str(), Read::Consistent, TIMEOUT).map_err(about)?;
         let Some(entry) = reply.entry else { return Ok(()) };
         if entry.session.is_some() {
@@ -142,7 +146,7 @@ fn watch(mut lease: Lease, inbox: &Receiver<Notice>, losses: &Sender<Loss>) {
                 lease.confirm(sent);
                 continue;
             }
-            Ok(Notice::Lost(loss)) => loss,
+            Ok(Notice::Lost { loss, .. }) => loss,
             Ok(_) => continue,
             Err(RecvTimeoutError::Timeout) => Loss::Unconfirmed,
             // The lock was given back.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::key::Key;
 use super::record::Record;
 use crate::clock::Moment;
 use crate::consul::{Entry, Error as ConsulError, SessionId};
@@ -12,17 +13,38 @@ use crate::consul::{Entry, Error as ConsulError, SessionId};
 /// A thing that happened to a lock.
 #[derive(Debug, Clone)]
 pub enum Notice {
-    /// The key is held by somebody else; told once for each holder.
-    Waiting(Holder),
-    /// The key is free but nobody may have it yet: the last holder may still be at work. The time is how long that goes
-    /// on, where it is known.
-    Delayed(Option<Duration>),
+    /// A key is held by somebody else; told once for each holder.
+    Waiting {
+        /// Which key.
+        key: Key,
+        /// Who holds it.
+        holder: Holder,
+    },
+    /// A key is free but nobody may have it yet: the last holder may still be at work.
+    Delayed {
+        /// Which key.
+        key: Key,
+        /// How long that goes on, where it is known.
+        left: Option<Duration>,
+    },
     /// The token may not use the line of those who wait, so that we compete with everybody at every release.
-    Unqueued(Trouble),
+    Unqueued {
+        /// Whose line.
+        key: Key,
+        /// Why.
+        trouble: Trouble,
+    },
     /// Consul gave no usable answer and is asked again.
     Retrying(Trouble),
     /// Our session ended while we waited; we go on under this new one.
     SessionReplaced(SessionId),
+    /// A key that was held already was lost while another one was waited for. All were given back, and we begin anew.
+    StartedAgain {
+        /// Which key; nothing if the session ended, and all were lost.
+        lost: Option<Key>,
+        /// The session that we go on under.
+        session: SessionId,
+    },
     /// The lock was ours at a time not before this moment.
     Confirmed(Moment),
     /// A confirmation failed. The lock may still be ours.
@@ -30,7 +52,12 @@ pub enum Notice {
     /// Renewals fail, twice in a row; told once until one succeeds. The lock itself may well be confirmed.
     RenewalFailing(Trouble),
     /// The lock is no longer ours.
-    Lost(Loss),
+    Lost {
+        /// How that was seen.
+        loss: Loss,
+        /// The key at which it was seen, if the lock has several; all are lost with it.
+        key: Option<Key>,
+    },
 }
 
 /// Why a request gave nothing to go by, in words for a person.

@@ -1,10 +1,12 @@
 //! What a lock is asked to be: the counterpart of `api.LockOptions` in Consul's Go client, field by field, with the
 //! durations and keys already checked. A value that exists is one that Consul takes.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use thiserror::Error;
 
+use super::claim::MAX_CLAIMS;
 use super::key::Key;
 use super::lease::{Terms, TooTight};
 use crate::consul::{Behavior, SessionId};
@@ -116,13 +118,16 @@ pub struct SessionOptions {
 pub struct LockOptions {
     /// `Key`: must be set, may be written by the token in use.
     pub key: Key,
+    /// Further keys that are held together with `key`, all or none, under the one session; [`LockOptions::MAX_KEYS`] in
+    /// all. Nobody who takes several keys by this or by the command deadlocks with another who does.
+    pub more_keys: Vec<Key>,
     /// `Value`: what the key holds while it is held; a [holder record](super::Record) if absent.
     pub value: Option<Vec<u8>>,
     /// `Session`: lock under this session, which is then neither made nor destroyed here, but is renewed.
     pub session: Option<SessionId>,
     /// `SessionOpts`: what our own session is made with.
     pub session_opts: SessionOptions,
-    /// `SessionName`: `consul-lock KEY` if absent.
+    /// `SessionName`: `consul-lock KEY` if absent, or `consul-lock KEY and 2 more`.
     pub session_name: Option<String>,
     /// `SessionTTL`.
     pub session_ttl: Ttl,
@@ -149,6 +154,8 @@ pub struct LockOptions {
 }
 
 impl LockOptions {
+    /// Most keys that a lock can have.
+    pub const MAX_KEYS: usize = MAX_CLAIMS;
     /// Go's `DefaultLockWaitTime`.
     pub const DEFAULT_WAIT: Duration = Duration::from_secs(15);
     /// The grace of `consul lock` and the default here.
@@ -163,6 +170,7 @@ impl LockOptions {
     pub fn new(key: Key) -> Self {
         Self {
             key,
+            more_keys: Vec::new(),
             value: None,
             session: None,
             session_opts: SessionOptions::default(),
@@ -178,6 +186,13 @@ impl LockOptions {
             no_guarantee: false,
             program: None,
         }
+    }
+
+    /// All keys, in the order of their bytes, each once.
+    #[must_use]
+    pub fn keys(&self) -> Vec<&Key> {
+        let keys: BTreeSet<_> = self.more_keys.iter().chain([&self.key]).collect();
+        keys.into_iter().collect()
     }
 
     /// The TTL that our own session gets.

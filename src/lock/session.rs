@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::error::Error;
+use super::key::Key;
 use super::lease::Terms;
 use super::options::{LockDelay, LockOptions, Ttl};
 use crate::clock::Moment;
@@ -41,7 +42,7 @@ impl LockSession {
         let opts = &options.session_opts;
         let name = opts.name.as_ref().or(options.session_name.as_ref());
         let entry = SessionEntry {
-            name: name.cloned().unwrap_or_else(|| format!("consul-lock {}", options.key)),
+            name: name.cloned().unwrap_or_else(|| default_name(&options.keys())),
             node: opts.node.clone(),
             ttl: options.ttl().get(),
             lock_delay: options.lock_delay().get(),
@@ -108,6 +109,15 @@ impl LockSession {
             Ok(Renewal::Gone) => Touch::Gone,
             Err(error) => Touch::Unknown(error),
         }
+    }
+}
+
+/// The name of a session that nobody has named.
+fn default_name(keys: &[&Key]) -> String {
+    match keys {
+        [] => "consul-lock".to_owned(),
+        [key] => format!("consul-lock {key}"),
+        [key, more @ ..] => format!("consul-lock {key} and {} more", more.len()),
     }
 }
 

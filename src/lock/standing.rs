@@ -38,7 +38,8 @@ impl Standing {
 }
 
 /// Why an entry is no lock; nothing if it is one, or could become one without a loss to anybody.
-pub(super) fn foreign(entry: &Entry) -> Option<&'static str> {
+#[must_use]
+pub fn foreign(entry: &Entry) -> Option<&'static str> {
     if entry.flags == SEMAPHORE_FLAGS {
         return Some("a semaphore of Consul's Go client keeps its holders there (consul lock -n)");
     }

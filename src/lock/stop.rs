@@ -2,7 +2,7 @@
 //! variable and a blocking query by the end of its connection.
 
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::consul::Client;
@@ -21,6 +21,7 @@ struct Shared {
 struct State {
     thrown: bool,
     blocked: Option<Client>,
+    children: Vec<Weak<Shared>>,
 }
 
 /// The switch was thrown.
@@ -34,6 +35,16 @@ impl Stop {
         Self::default()
     }
 
+    /// A switch that is thrown with this one, and can be thrown alone.
+    pub(super) fn child(&self) -> Self {
+        let child = Self::new();
+        let mut state = self.state();
+        state.children.retain(|other| other.strong_count() > 0);
+        state.children.push(Arc::downgrade(&child.0));
+        child.state().thrown = state.thrown;
+        child
+    }
+
     /// Throws the switch: pauses end, and the blocking query in flight is cut off.
     pub fn throw(&self) {
         let mut state = self.state();
@@ -41,7 +52,10 @@ impl Stop {
         if let Some(client) = state.blocked.take() {
             client.shutdown();
         }
+        let children = std::mem::take(&mut state.children);
+        drop(state);
         self.0.thrown.notify_all();
+        children.iter().filter_map(Weak::upgrade).for_each(|child| Self(child).throw());
     }
 
     /// Whether the switch was thrown.
@@ -96,6 +110,19 @@ impl fmt::Debug for Stop {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_child_is_thrown_with_its_parent_and_alone() {
+        let stop = Stop::new();
+        let (first, second) = (stop.child(), stop.child());
+        first.throw();
+        assert!(first.is_thrown() && !stop.is_thrown() && !second.is_thrown());
+        let thrower = stop.clone();
+        let thread = std::thread::spawn(move || thrower.throw());
+        assert_eq!(second.pause(Duration::from_secs(60)), Err(Stopped));
+        assert!(thread.join().is_ok());
+        assert!(stop.child().is_thrown());
+    }
 
     #[test]
     fn a_pause_ends_by_itself_or_when_the_switch_is_thrown() {

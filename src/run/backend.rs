@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use consul_lock::Client;
 use consul_lock::clock::Moment;
-use consul_lock::lock::{self, Holding, Keeper, Key, LockOptions, Notice, Release, Stop, Tell};
+use consul_lock::lock::{self, Claim, Holding, Keeper, Key, LockOptions, Notice, Release, Stop, Tell};
 
 use super::Input;
 use super::event::{Event, Grant, Released};
@@ -96,11 +96,12 @@ fn acquire_in_consul(
     match lock::acquire(client, options, stop, &teller(inbox)) {
         Ok(holding) => Ok(Held::Consul(Box::new(holding))),
         Err(error) => {
-            let holder = match &error {
-                lock::Error::Held { holder, .. } => Some(holder.session.to_string()),
-                _ => None,
+            let holders = match &error {
+                lock::Error::Held { holder, .. } => vec![holder.session.to_string()],
+                lock::Error::SeveralHeld(held) => held.iter().map(|(_, holder)| holder.session.to_string()).collect(),
+                _ => Vec::new(),
             };
-            Err(Refused { holder, ..Refused::new(Class::from(&error), &error) })
+            Err(Refused { holders, ..Refused::new(Class::from(&error), &error) })
         }
     }
 }
@@ -134,33 +135,44 @@ fn acquire_here(
     Ok(Held::Local { held, key, fence, run: record.run })
 }
 
+/// A property of each claim, a line each.
+fn lines<'a, T: ToString>(claims: &'a [Claim], property: impl Fn(&'a Claim) -> T) -> String {
+    claims.iter().map(|claim| property(claim).to_string()).collect::<Vec<_>>().join("\n")
+}
+
 impl Held {
     pub(super) fn grant(&self) -> Grant {
         match self {
             Self::Consul(holding) => {
                 let session = Some(holding.session().to_string());
-                Grant { lease: Some(holding.lease()), session, fence: holding.fence() }
+                let fences = holding.claims().iter().map(Claim::fence).collect();
+                Grant { lease: Some(holding.lease()), session, fences }
             }
-            Self::Local { fence, .. } => Grant { lease: None, session: None, fence: *fence },
+            Self::Local { fence, .. } => Grant { lease: None, session: None, fences: vec![*fence] },
         }
     }
 
-    /// What the command finds in its environment.
+    /// What the command finds in its environment; of several keys, a line for each.
     pub(super) fn environment(&self, chain: &[String]) -> Vec<(String, OsString)> {
-        let (key, session, own_link, fence, index) = match self {
+        let (keys, session, own_link, fences, indexes) = match self {
             Self::Consul(holding) => {
                 let session = holding.session().to_string();
-                (holding.key(), session.clone(), session, holding.fence(), holding.lock_index().to_string())
+                let claims = holding.claims();
+                let [keys, fences, indexes] =
+                    [lines(claims, Claim::key), lines(claims, Claim::fence), lines(claims, Claim::lock_index)];
+                (keys, session.clone(), session, fences, indexes)
             }
-            Self::Local { key, fence, run, .. } => (key, String::new(), format!("local:{run}"), *fence, String::new()),
+            Self::Local { key, fence, run, .. } => {
+                (key.to_string(), String::new(), format!("local:{run}"), fence.to_string(), String::new())
+            }
         };
         let chain = chain.iter().cloned().chain([own_link]).collect::<Vec<_>>().join("\n");
         [
             ("CONSUL_LOCK_HELD", "true".to_owned()),
-            ("CONSUL_LOCK_KEY", key.to_string()),
+            ("CONSUL_LOCK_KEY", keys),
             ("CONSUL_LOCK_SESSION", session),
-            ("CONSUL_LOCK_FENCE", fence.to_string()),
-            ("CONSUL_LOCK_INDEX", index),
+            ("CONSUL_LOCK_FENCE", fences),
+            ("CONSUL_LOCK_INDEX", indexes),
             ("CONSUL_LOCK_CHAIN", chain),
         ]
         .into_iter()

@@ -54,8 +54,8 @@ pub(crate) struct Grant {
     pub(crate) lease: Option<Lease>,
     /// The session that holds it, in Consul.
     pub(crate) session: Option<String>,
-    /// The fencing token.
-    pub(crate) fence: u64,
+    /// The fencing tokens, one for each key, in the order of the keys.
+    pub(crate) fences: Vec<u64>,
 }
 
 /// Who sent a signal.

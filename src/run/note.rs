@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use consul_lock::lock::{Holder, Loss, Record, Terms};
+use consul_lock::lock::{Holder, Key, Loss, Record, Terms};
 use nix::sys::signal::Signal;
 
 use super::event::Grant;
@@ -11,18 +11,40 @@ use super::event::Grant;
 /// A thing worth telling.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Note {
-    /// Somebody else has the lock.
-    Waiting(Holder),
+    /// Somebody else has the lock, or one of its keys.
+    Waiting {
+        /// Which key.
+        key: Key,
+        /// Who has it.
+        holder: Holder,
+    },
     /// The same, on this machine alone, by the record in the lock's file.
     WaitingHere(Option<Record>),
     /// Nobody has the lock but nobody may have it yet.
-    Delayed(Option<Duration>),
-    /// There is no line to wait in, for this reason.
-    Unqueued(String),
+    Delayed {
+        /// Which key.
+        key: Key,
+        /// How long that goes on, where it is known.
+        left: Option<Duration>,
+    },
+    /// There is no line to wait in.
+    Unqueued {
+        /// For which key.
+        key: Key,
+        /// Why.
+        reason: String,
+    },
     /// Consul is asked again, for this reason.
     Retrying(String),
     /// The session died while waiting.
     SessionReplaced(String),
+    /// A key was lost while others were waited for; all were given back.
+    StartedAgain {
+        /// Which key; nothing if the session ended.
+        lost: Option<Key>,
+        /// The session that the waiting goes on under.
+        session: String,
+    },
     /// The lock is ours.
     Acquired {
         /// What it is.
@@ -60,6 +82,8 @@ pub(crate) enum Note {
     Lost {
         /// What was seen.
         loss: Loss,
+        /// At which of several keys, where it was seen at one.
+        key: Option<Key>,
         /// The command is given this long.
         grace: Duration,
     },

@@ -30,8 +30,8 @@ pub(crate) struct Refused {
     pub(crate) class: Class,
     /// What a person is told.
     pub(crate) message: String,
-    /// The session that has the lock, or the run on this machine, as CONSUL_LOCK_CHAIN names it.
-    pub(crate) holder: Option<String>,
+    /// The sessions that have the lock or keys of it, or the run on this machine, as CONSUL_LOCK_CHAIN names them.
+    pub(crate) holders: Vec<String>,
 }
 
 /// The classes of refusals.
@@ -56,12 +56,16 @@ impl From<&lock::Error> for Class {
     fn from(error: &lock::Error) -> Self {
         use lock::Error;
         match error {
-            Error::Held { .. } | Error::Delayed { .. } | Error::HeldBySameSession { .. } => Self::Conflict,
+            Error::Held { .. } | Error::SeveralHeld(_) | Error::Delayed { .. } | Error::HeldBySameSession { .. } => {
+                Self::Conflict
+            }
             Error::Denied { .. } => Self::Denied,
             Error::Foreign { .. } => Self::Configuration,
-            Error::NoSuchSession { .. } | Error::Contradiction { .. } | Error::TooTight(_) | Error::NoLockDelay(_) => {
-                Self::Usage
-            }
+            Error::NoSuchSession { .. }
+            | Error::Contradiction { .. }
+            | Error::TooTight(_)
+            | Error::TooManyKeys(_)
+            | Error::NoLockDelay(_) => Self::Usage,
             Error::Consul(error) => Self::from(error),
             _ => Self::Internal,
         }
@@ -86,7 +90,7 @@ impl From<&ConsulError> for Class {
 impl Refused {
     /// Refused for a reason that has nothing to do with a holder.
     pub(crate) fn new(class: Class, message: impl ToString) -> Self {
-        Self { class, message: message.to_string(), holder: None }
+        Self { class, message: message.to_string(), holders: Vec::new() }
     }
 
     /// Somebody else has the lock on this machine.
@@ -95,7 +99,7 @@ impl Refused {
             Some(record) => format!("{key} is held by {record}"),
             None => format!("{key} is held by another process on this machine"),
         };
-        let holder = holder.map(|record| format!("local:{}", record.run));
-        Self { class: Class::Conflict, message, holder }
+        let holders = holder.map(|record| format!("local:{}", record.run)).into_iter().collect();
+        Self { class: Class::Conflict, message, holders }
     }
 }

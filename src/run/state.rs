@@ -189,7 +189,7 @@ impl Run {
         }
         match &self.phase {
             Phase::GivingUp { .. } => self.cut_short(),
-            Phase::Confirming | Phase::Spawning | Phase::Running { .. } => self.lost(Loss::Unconfirmed, now),
+            Phase::Confirming | Phase::Spawning | Phase::Running { .. } => self.lost(Loss::Unconfirmed, None, now),
             Phase::Ending { loss, unkillable: true, .. } => {
                 let outcome = Outcome::Lost(loss.clone());
                 self.phase = Phase::Finished;

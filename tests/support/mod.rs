@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod cluster;
+pub mod findings;
 pub mod hold;
 pub mod http;
 pub mod line;

@@ -1,5 +1,5 @@
 //! Messages for programs: one JSON object a line, with `ts` and `event`, and `key`, `session` and `fence` as soon as
-//! they are known. Durations are seconds.
+//! they are known; for several keys `keys` and `fences` in their place, and `key` where the event is about one of them. Durations are seconds.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,45 +12,49 @@ use crate::run::Note;
 /// Tells in JSON.
 #[derive(Debug)]
 pub(super) struct Json {
-    key: Key,
+    keys: Vec<Key>,
     session: Option<String>,
-    fence: Option<u64>,
+    fences: Vec<u64>,
 }
 
 impl Json {
-    pub(super) fn new(key: Key) -> Self {
-        Self { key, session: None, fence: None }
+    pub(super) fn new(keys: Vec<Key>) -> Self {
+        Self { keys, session: None, fences: Vec::new() }
     }
 
     /// The line for a note, if it is told at this level.
     pub(super) fn line(&mut self, note: &Note, level: Level) -> Option<String> {
         if let Note::Acquired { grant, .. } = note {
             self.session.clone_from(&grant.session);
-            self.fence = Some(grant.fence);
+            self.fences.clone_from(&grant.fences);
         }
         let (needed, event, fields) = word(note);
-        (needed <= level).then(|| object(event, Some(&self.key), self.session.as_deref(), self.fence, fields))
+        (needed <= level).then(|| object(event, &self.keys, self.session.as_deref(), &self.fences, fields))
     }
 
     /// A line that is always told.
     pub(super) fn plain(&self, message: &str) -> String {
-        object("message", Some(&self.key), self.session.as_deref(), self.fence, json!({ "message": message }))
+        object("message", &self.keys, self.session.as_deref(), &self.fences, json!({ "message": message }))
     }
 }
 
 /// The line for the error that ended everything.
-pub(super) fn error(key: Option<&Key>, code: u8, message: &str) -> String {
-    object("error", key, None, None, json!({ "message": message, "exit_code": code }))
+pub(super) fn error(keys: &[Key], code: u8, message: &str) -> String {
+    object("error", keys, None, &[], json!({ "message": message, "exit_code": code }))
 }
 
-fn object(event: &str, key: Option<&Key>, session: Option<&str>, fence: Option<u64>, fields: Value) -> String {
+fn object(event: &str, keys: &[Key], session: Option<&str>, fences: &[u64], fields: Value) -> String {
     let mut map = Map::new();
     map.insert("ts".into(), humantime::format_rfc3339_millis(SystemTime::now()).to_string().into());
     map.insert("event".into(), event.into());
+    // One key is told as one, and several as a list.
+    let names: Vec<_> = keys.iter().map(Key::as_str).collect();
     let known = [
-        ("key", key.map(|key| key.as_str().into())),
+        ("key", (names.len() == 1).then(|| json!(names[0]))),
+        ("keys", (names.len() > 1).then(|| json!(names))),
         ("session", session.map(Into::into)),
-        ("fence", fence.map(Into::into)),
+        ("fence", (fences.len() == 1).then(|| json!(fences[0]))),
+        ("fences", (fences.len() > 1).then(|| json!(fences))),
     ];
     map.extend(known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     if let Value::Object(fields) = fields {
@@ -62,16 +66,24 @@ fn object(event: &str, key: Option<&Key>, session: Option<&str>, fence: Option<u
 fn word(note: &Note) -> (Level, &'static str, Value) {
     use Level::{Always, Debug, Normal};
     match note {
-        Note::Waiting(Holder { session, record }) => {
-            (Normal, "waiting", json!({ "holder": { "session": session.to_string(), "record": record } }))
+        Note::Waiting { key, holder: Holder { session, record } } => {
+            let holder = json!({ "session": session.to_string(), "record": record });
+            (Normal, "waiting", json!({ "key": key.as_str(), "holder": holder }))
         }
         Note::WaitingHere(record) => {
             (Normal, "waiting", json!({ "holder": { "record": record.as_ref().map(fields_of) } }))
         }
-        Note::Delayed(left) => (Normal, "delayed", json!({ "left": left.map(seconds) })),
-        Note::Unqueued(why) => (Normal, "unqueued", json!({ "reason": why })),
+        Note::Delayed { key, left } => (Normal, "delayed", json!({ "key": key.as_str(), "left": left.map(seconds) })),
+        Note::Unqueued { key, reason } => (Normal, "unqueued", json!({ "key": key.as_str(), "reason": reason })),
         Note::Retrying(why) => (Normal, "retrying", json!({ "reason": why })),
         Note::SessionReplaced(id) => (Normal, "session_replaced", json!({ "new_session": id })),
+        Note::StartedAgain { lost, session } => {
+            let mut fields = json!({ "new_session": session });
+            if let Some(key) = lost {
+                fields["key"] = key.as_str().into();
+            }
+            (Normal, "started_again", fields)
+        }
         Note::Acquired { after, .. } => (Normal, "acquired", json!({ "after": seconds(*after) })),
         Note::Plan(terms) => {
             let [confirm_every, term_after, kill_after, lock_delay] =
@@ -91,7 +103,13 @@ fn word(note: &Note) -> (Level, &'static str, Value) {
             (level, "confirmed", json!({ "after": after_trouble.map(seconds) }))
         }
         Note::RenewalFailing(why) => (Normal, "renewal_failing", json!({ "reason": why })),
-        Note::Lost { loss, grace } => (Always, "lost", json!({ "reason": loss.to_string(), "grace": seconds(*grace) })),
+        Note::Lost { loss, key, grace } => {
+            let mut fields = json!({ "reason": loss.to_string(), "grace": seconds(*grace) });
+            if let Some(key) = key {
+                fields["key"] = key.as_str().into();
+            }
+            (Always, "lost", fields)
+        }
         Note::Dead { after, left } => {
             (Always, "killed", json!({ "after": seconds(*after), "left": left.map(seconds) }))
         }

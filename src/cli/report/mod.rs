@@ -52,8 +52,8 @@ enum Format {
 }
 
 impl Report {
-    /// A report on the lock `key`, as `output` wants it; `first_signal` is the one that a lost lock sends.
-    pub(crate) fn new(output: Output, key: Key, first_signal: Signal) -> Self {
+    /// A report on the lock with these keys, as `output` wants it; `first_signal` is the one that a lost lock sends.
+    pub(crate) fn new(output: Output, keys: Vec<Key>, first_signal: Signal) -> Self {
         let level = match (output.quiet, output.verbose) {
             (true, _) => Level::Always,
             (false, 0) => Level::Normal,
@@ -61,8 +61,8 @@ impl Report {
             (false, _) => Level::Debug,
         };
         let format = match output.log_format {
-            LogFormat::Text => Format::Text(Text::new(key, first_signal, is_coloured(output.color))),
-            LogFormat::Json => Format::Json(Json::new(key)),
+            LogFormat::Text => Format::Text(Text::new(&keys, first_signal, is_coloured(output.color))),
+            LogFormat::Json => Format::Json(Json::new(keys)),
         };
         Self { format, level, writer: None, dropped: 0 }
     }
@@ -100,12 +100,29 @@ impl Report {
     }
 
     /// Tells the error that ended everything. For when there is no writer, or none any more.
-    pub(crate) fn error(output: Output, key: Option<&Key>, code: u8, message: &str) {
+    pub(crate) fn error(output: Output, keys: &[Key], code: u8, message: &str) {
         let line = match output.log_format {
             LogFormat::Text => text::error(message, is_coloured(output.color)),
-            LogFormat::Json => json::error(key, code, message),
+            LogFormat::Json => json::error(keys, code, message),
         };
         write_last(line);
+    }
+}
+
+/// So many keys are named; of more, the first ones and a number.
+const NAMED: usize = 4;
+
+/// Keys in a message: `a, b and c`.
+pub(crate) fn names(keys: &[Key]) -> String {
+    let mut names: Vec<_> = keys.iter().map(Key::to_string).collect();
+    if names.len() > NAMED {
+        names.truncate(NAMED - 1);
+        names.push(format!("{} more", keys.len() - names.len()));
+    }
+    match names.split_last() {
+        Some((last, first @ [_, ..])) => format!("{} and {last}", first.join(", ")),
+        Some((only, [])) => only.clone(),
+        None => String::new(),
     }
 }
 
@@ -127,14 +144,17 @@ pub(crate) fn write_last(line: String) {
 }
 
 fn is_coloured(when: ColorArg) -> bool {
+    is_coloured_on(when, std::io::stderr().is_terminal())
+}
+
+/// Whether to paint on a stream that is a terminal or not.
+pub(crate) fn is_coloured_on(when: ColorArg, is_terminal: bool) -> bool {
     match when {
         ColorArg::Always => true,
         ColorArg::Never => false,
         ColorArg::Auto => {
             let unset = |name| std::env::var_os(name).is_none_or(|value| value.is_empty());
-            std::io::stderr().is_terminal()
-                && unset("NO_COLOR")
-                && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+            is_terminal && unset("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
         }
     }
 }

@@ -6,13 +6,14 @@ use consul_lock::duration;
 use consul_lock::lock::{Key, Loss};
 use nix::sys::signal::Signal;
 
-use super::Level;
+use super::{Level, names};
 use crate::run::Note;
 
 /// Tells in text.
 #[derive(Debug)]
 pub(super) struct Text {
-    key: Key,
+    /// The lock's keys, in words.
+    names: String,
     /// What the command gets before SIGKILL.
     first_signal: Signal,
     coloured: bool,
@@ -28,8 +29,8 @@ enum Tone {
 }
 
 impl Text {
-    pub(super) fn new(key: Key, first_signal: Signal, coloured: bool) -> Self {
-        Self { key, first_signal, coloured, told_retrying: false }
+    pub(super) fn new(keys: &[Key], first_signal: Signal, coloured: bool) -> Self {
+        Self { names: names(keys), first_signal, coloured, told_retrying: false }
     }
 
     /// The line for a note, if it is told at this level.
@@ -47,25 +48,25 @@ impl Text {
     fn word(&mut self, note: &Note) -> Option<(Level, Tone, String)> {
         use Level::{Always, Debug, Normal, Verbose};
         use Tone::{Bad, Plain, Warning};
-        let key = &self.key;
+        let names = &self.names;
         Some(match note {
-            Note::Waiting(holder) => (Normal, Plain, format!("waiting for {key}, held by {holder}")),
-            Note::WaitingHere(Some(record)) => (Normal, Plain, format!("waiting for {key}, held by {record}")),
+            Note::Waiting { key, holder } => (Normal, Plain, format!("waiting for {key}, held by {holder}")),
+            Note::WaitingHere(Some(record)) => (Normal, Plain, format!("waiting for {names}, held by {record}")),
             Note::WaitingHere(None) => {
-                (Normal, Plain, format!("waiting for {key}, held by another process on this machine"))
+                (Normal, Plain, format!("waiting for {names}, held by another process on this machine"))
             }
-            Note::Delayed(left) => {
+            Note::Delayed { key, left } => {
                 let left = left.map_or_else(String::new, |left| format!(", {} at least", duration::show(whole(left))));
                 let why = "its last holder lost it and may still be at work";
                 (Normal, Plain, format!("waiting for {key} until its lock delay is over{left}: {why}"))
             }
-            Note::Unqueued(why) => {
+            Note::Unqueued { key, reason } => {
                 let mend = format!("key_prefix \"{key}/.queue/\" {{ policy = \"write\" }}");
                 (
                     Normal,
                     Warning,
                     format!(
-                        "no place in the line for {key} ({why}), so that anybody may come first: the token needs {mend}"
+                        "no place in the line for {key} ({reason}), so that anybody may come first: the token needs {mend}"
                     ),
                 )
             }
@@ -74,12 +75,21 @@ impl Text {
                 (level, Warning, format!("{why}; trying again"))
             }
             Note::SessionReplaced(id) => {
-                (Normal, Warning, format!("the session ended while waiting for {key}; waiting on under {id}"))
+                (Normal, Warning, format!("the session ended while waiting for {names}; waiting on under {id}"))
+            }
+            Note::StartedAgain { lost, session } => {
+                let what = lost.as_ref().map_or_else(|| "the session".to_owned(), Key::to_string);
+                let message = format!(
+                    "lost {what} while waiting for the rest of {names}; all was given back, starting again under {session}"
+                );
+                (Normal, Warning, message)
             }
             Note::Acquired { grant, after } => {
                 let session = grant.session.as_ref().map_or_else(String::new, |id| format!(", session {id}"));
                 let after = duration::show(*after);
-                (Verbose, Plain, format!("acquired {key} after {after} (fence {}{session})", grant.fence))
+                let fences = grant.fences.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+                let word = if grant.fences.len() == 1 { "fence" } else { "fences" };
+                (Verbose, Plain, format!("acquired {names} after {after} ({word} {fences}{session})"))
             }
             Note::Plan(terms) => {
                 let [every, term, kill, safe] =
@@ -103,16 +113,19 @@ impl Text {
                 };
                 let (since, left) = (duration::show(*since), duration::show(*left));
                 let message = format!(
-                    "{key} not confirmed for {since}: {trouble}; the command is told to stop in {left} unless Consul answers"
+                    "{names} not confirmed for {since}: {trouble}; the command is told to stop in {left} unless Consul answers"
                 );
                 (level, Warning, message)
             }
             Note::Confirmed { after_trouble: Some(time) } => {
-                (Verbose, Plain, format!("{key} confirmed again after {}", duration::show(*time)))
+                (Verbose, Plain, format!("{names} confirmed again after {}", duration::show(*time)))
             }
-            Note::Confirmed { after_trouble: None } => (Debug, Plain, format!("{key} confirmed")),
+            Note::Confirmed { after_trouble: None } => (Debug, Plain, format!("{names} confirmed")),
             Note::RenewalFailing(why) => (Normal, Warning, format!("the session is not renewed: {why}")),
-            Note::Lost { loss, grace } => (Always, Bad, format!("lost {key}: {loss}; {}", verdict(loss, *grace))),
+            Note::Lost { loss, key, grace } => {
+                let seen = key.as_ref().map_or_else(String::new, |key| format!(", seen at {key}"));
+                (Always, Bad, format!("lost {names}{seen}: {loss}; {}", verdict(loss, *grace)))
+            }
             Note::Dead { after, left } => {
                 let left = match left {
                     Some(left) => format!("{} before anybody else could hold the lock", duration::show(*left)),
@@ -149,22 +162,22 @@ impl Text {
                 (Always, Bad, format!("{name} (pid {pid} of {user}) cannot be killed"))
             }
             Note::HoldingOn => {
-                (Always, Bad, format!("holding on to {key} until it ends; another signal gives up on that"))
+                (Always, Bad, format!("holding on to {names} until it ends; another signal gives up on that"))
             }
             Note::TakingOver => {
                 (Always, Bad, "lock-guard does not answer; killing the command in its place".to_owned())
             }
-            Note::Released => (Verbose, Plain, format!("released {key}")),
+            Note::Released => (Verbose, Plain, format!("released {names}")),
             Note::GoneBeforeRelease => (
                 Always,
                 Warning,
-                format!("{key} was not ours any more when it was released: it was lost shortly before the end"),
+                format!("{names} was not ours any more when it was released: it was lost shortly before the end"),
             ),
             Note::ReleaseUnanswered(why) => (
                 Normal,
                 Warning,
                 format!(
-                    "{key} may not be released ({why}): if so, it is free when its session has ended and the lock delay is over"
+                    "{names} may not be released ({why}): if so, it is free when its session has ended and the lock delay is over"
                 ),
             ),
         })

@@ -2,15 +2,18 @@
 //! index checked in the same transaction: Consul tests the lock delay before raft and not after, so that a blind request
 //! in flight when a session ends would have the key at once, with the old holder still at work.
 
+mod several;
 mod take;
 mod wait;
 
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::claim::MAX_CLAIMS;
 use super::delay::DelayWatch;
 use super::error::Error;
 use super::holding::Holding;
+use super::key::Key;
 use super::notice::{Holder, Notice, Tell, Trouble};
 use super::options::LockOptions;
 use super::patience::{Outlook, Patience};
@@ -21,7 +24,8 @@ use super::standing::Standing;
 use super::stop::{Stop, Stopped};
 use crate::clock::Moment;
 use crate::consul::{Client, Entry, Error as ConsulError, Op, Read};
-use take::Asked;
+use several::Several;
+use take::{Asked, Won};
 use wait::First;
 
 /// Longest wait for the reply to a request that Consul answers at once.
@@ -33,7 +37,10 @@ const FRESH: Duration = Duration::from_millis(500);
 /// Longest time that cleaning up after giving up may take.
 const CLEAN_UP: Duration = Duration::from_secs(2);
 
-/// Acquires the lock that `options` describe, waiting as long as they say or until `stop` is thrown.
+/// So many keys are read over one connection at first; reading more takes more connections, not more time.
+const READ_BY_ONE: usize = 4;
+
+/// Acquires the lock that `options` describe, with all its keys, waiting as long as they say or until `stop` is thrown.
 ///
 /// # Errors
 /// Everything in [`Error`] that concerns acquisition. Whatever happens, nothing is left locked; a session is left to its
@@ -42,10 +49,14 @@ pub fn acquire(client: &Client, options: &LockOptions, stop: &Stop, tell: &Tell)
     if stop.is_thrown() {
         return Err(Error::Stopped);
     }
+    let keys = options.keys();
+    if keys.len() > MAX_CLAIMS {
+        return Err(Error::TooManyKeys(keys.len()));
+    }
     let give_up_at = options.patience().map(|patience| Moment::now() + patience);
     // Throwing the switch ends all connections of the client that waits, so that it must not be the caller's.
     let client = &client.separate();
-    let first = first_read(client, options)?;
+    let first = begin_to_read(client, &keys)?;
     let mut patience = Patience::new(options.retry_for, give_up_at);
     let session = open_session(client, options, stop, tell, &mut patience)?;
     if !session.terms.guaranteed() && !options.no_guarantee {
@@ -60,15 +71,17 @@ pub fn acquire(client: &Client, options: &LockOptions, stop: &Stop, tell: &Tell)
     let mut attempt = Attempt {
         client: client.clone(),
         options,
-        stop,
+        key: keys[0],
+        stop: stop.clone(),
         tell,
         give_up_at,
         patience,
         session,
+        bound: false,
         record,
         value,
         delay: DelayWatch::default(),
-        queue: Queue::new(&options.key),
+        queue: Queue::new(keys[0]),
         queue_session: None,
         free_before: None,
         quick: 0,
@@ -76,13 +89,19 @@ pub fn acquire(client: &Client, options: &LockOptions, stop: &Stop, tell: &Tell)
         told_delay: false,
         asked: false,
     };
+    let mut first = join(first);
+    if keys.len() > 1 {
+        return Several::new(attempt, &keys).acquire(first);
+    }
+    // A thread that panicked has read nothing; so we read.
+    let first = first.pop().unwrap_or_else(|| attempt.read(Read::Consistent));
     let result = attempt.compete(first);
     match (&result, &attempt.queue_session) {
         (Ok(_), Some(session)) => destroy(client, session),
         (Ok(_), None) => {}
         (Err(_), _) => attempt.clean_up(),
     }
-    result
+    result.map(|won| Holding::new(client, options, &attempt.session, vec![won.claim], won.sent))
 }
 
 /// An answer to a read, and when it was asked for.
@@ -102,11 +121,22 @@ fn read(client: &Client, key: &str, read: Read, timeout: Duration) -> ReadResult
     }
 }
 
-/// Reads the key on a connection of its own, beside the making of the session.
-fn first_read(client: &Client, options: &LockOptions) -> Result<JoinHandle<ReadResult>, Error> {
-    let (client, key) = (client.separate(), options.key.clone());
-    let thread = std::thread::Builder::new().name("first-read".into());
-    Ok(thread.spawn(move || read(&client, key.as_str(), Read::Consistent, TIMEOUT))?)
+/// Readings under way.
+type Reading = JoinHandle<Vec<ReadResult>>;
+
+/// Reads the keys on connections of their own, beside the making of the session.
+fn begin_to_read(client: &Client, keys: &[&Key]) -> std::io::Result<Vec<Reading>> {
+    let begin = |some: &[&Key]| {
+        let (client, some) = (client.separate(), some.iter().map(|&key| key.clone()).collect::<Vec<_>>());
+        let read_each = move || some.iter().map(|key| read(&client, key.as_str(), Read::Consistent, TIMEOUT)).collect();
+        std::thread::Builder::new().name("first-read".into()).spawn(read_each)
+    };
+    keys.chunks(READ_BY_ONE).map(begin).collect()
+}
+
+/// The readings, in the order of the keys; those of a thread that panicked are missing.
+fn join(readings: Vec<Reading>) -> Vec<ReadResult> {
+    readings.into_iter().flat_map(|reading| reading.join().unwrap_or_default()).collect()
 }
 
 fn open_session(
@@ -145,16 +175,25 @@ fn destroy(client: &Client, session: &LockSession) {
     let _ = client.destroy_session(&session.id, CLEAN_UP);
 }
 
+/// The time until then, and a moment at least.
+fn remaining(until: Moment) -> Duration {
+    until.since(Moment::now()).max(Duration::from_millis(1))
+}
+
 /// One competition for the key.
 struct Attempt<'a> {
     /// The waiter's one connection.
     client: Client,
     options: &'a LockOptions,
-    stop: &'a Stop,
+    /// The key that is wanted.
+    key: &'a Key,
+    stop: Stop,
     tell: &'a Tell,
     give_up_at: Option<Moment>,
     patience: Patience,
     session: LockSession,
+    /// Other keys are held under the session already, so that it cannot be replaced.
+    bound: bool,
     record: Record,
     value: Vec<u8>,
     delay: DelayWatch,
@@ -174,9 +213,9 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    fn compete(&mut self, first: JoinHandle<ReadResult>) -> Result<Holding, Error> {
-        // A thread that panicked has read nothing; so we read.
-        let mut next = first.join().unwrap_or_else(|_| self.read(Read::Consistent));
+    /// Gets the key, of which there is a first reading.
+    fn compete(&mut self, first: ReadResult) -> Result<Won, Error> {
+        let mut next = first;
         loop {
             if self.stop.is_thrown() {
                 return Err(Error::Stopped);
@@ -196,7 +235,7 @@ impl Attempt<'_> {
             next = match Standing::of(seen.entry.as_ref(), &self.session.id) {
                 Standing::Foreign(what) => return Err(self.foreign(what)),
                 Standing::Ours if self.is_this_run(seen.entry.as_ref()) => match self.prove()? {
-                    Some(holding) => return Ok(holding),
+                    Some(won) => return Ok(won),
                     None => self.read(Read::Consistent),
                 },
                 Standing::Ours => return Err(self.held_by_same_session()),
@@ -207,9 +246,9 @@ impl Attempt<'_> {
                 Standing::Missing | Standing::Free(_) if self.delay.left(now).is_some() => self.wait_out_delay()?,
                 Standing::Missing | Standing::Free(_) if now.since(seen.sent) > FRESH => self.read(Read::Consistent),
                 standing => match self.ask(&standing, seen.sent)? {
-                    Asked::Won(holding) => return Ok(*holding),
+                    Asked::Won(won) => return Ok(*won),
                     Asked::Unproven => match self.prove()? {
-                        Some(holding) => return Ok(holding),
+                        Some(won) => return Ok(won),
                         None => self.read(Read::Consistent),
                     },
                     Asked::Again => self.read(Read::Consistent),
@@ -220,7 +259,7 @@ impl Attempt<'_> {
     }
 
     fn read(&self, kind: Read) -> ReadResult {
-        read(&self.client, self.options.key.as_str(), kind, TIMEOUT)
+        read(&self.client, self.key.as_str(), kind, TIMEOUT)
     }
 
     fn retry_later(&mut self, error: ConsulError, sent: Moment) -> Result<(), Error> {
@@ -229,7 +268,7 @@ impl Attempt<'_> {
                 (self.tell)(Notice::Retrying(Trouble::from(&error)));
                 Ok(self.stop.pause(pause)?)
             }
-            None => Err(Error::about_key(&self.client, &self.options.key, error)),
+            None => Err(Error::about_key(&self.client, self.key.as_str(), error)),
         }
     }
 
@@ -254,8 +293,13 @@ impl Attempt<'_> {
             let address = Box::new(self.client.address().clone());
             return Err(Error::NoSuchSession { session: self.session.id.clone(), address });
         }
+        if self.bound {
+            // The round is over.
+            self.stop.throw();
+            return Err(Error::Stopped);
+        }
         self.queue.abandon(&self.client, TIMEOUT);
-        self.session = open_session(&self.client, self.options, self.stop, self.tell, &mut self.patience)?;
+        self.session = open_session(&self.client, self.options, &self.stop, self.tell, &mut self.patience)?;
         (self.tell)(Notice::SessionReplaced(self.session.id.clone()));
         Ok(())
     }
@@ -275,11 +319,11 @@ impl Attempt<'_> {
     }
 
     fn foreign(&self, what: &'static str) -> Error {
-        Error::Foreign { key: self.options.key.clone(), address: Box::new(self.client.address().clone()), what }
+        Error::Foreign { key: self.key.clone(), address: Box::new(self.client.address().clone()), what }
     }
 
     fn held_by_same_session(&self) -> Error {
-        Error::HeldBySameSession { key: self.options.key.clone(), session: self.session.id.clone() }
+        Error::HeldBySameSession { key: self.key.clone(), session: self.session.id.clone() }
     }
 
     /// Leaves nothing behind: gives back a key that may have become ours, then ends the session, in that order, since a
@@ -288,21 +332,26 @@ impl Attempt<'_> {
     fn clean_up(&mut self) {
         let client = self.client.separate();
         let until = Moment::now() + CLEAN_UP;
-        let left = || until.since(Moment::now()).max(Duration::from_millis(1));
-        if self.asked {
-            let (key, session) = (self.options.key.as_str(), &self.session.id);
-            // A given session may hold the key for another run; that one is not ours to give back.
-            if let Ok(reply) = client.get(key, Read::Consistent, left())
-                && let Some(entry) = reply.entry.filter(|entry| self.is_this_run(Some(entry)))
-            {
-                let index = entry.modify_index;
-                let ops = [Op::CheckSession { key, session }, Op::DeleteCas { key, index }];
-                let _ = client.txn(&ops, left());
-            }
+        if std::mem::take(&mut self.asked) {
+            self.take_back(&client, self.key, &|| remaining(until));
         }
-        self.queue.abandon(&client, left());
-        for session in [self.queue_session.as_ref(), Some(&self.session)].into_iter().flatten().filter(|one| one.own) {
-            let _ = client.destroy_session(&session.id, left());
+        self.queue.abandon(&client, remaining(until));
+        let queue_session = self.queue_session.take();
+        for session in [queue_session.as_ref(), Some(&self.session)].into_iter().flatten().filter(|one| one.own) {
+            let _ = client.destroy_session(&session.id, remaining(until));
+        }
+    }
+
+    /// Deletes a key if it is ours.
+    fn take_back(&self, client: &Client, key: &Key, left: &dyn Fn() -> Duration) {
+        let (key, session) = (key.as_str(), &self.session.id);
+        // A given session may hold the key for another run; that one is not ours to give back.
+        if let Ok(reply) = client.get(key, Read::Consistent, left())
+            && let Some(entry) = reply.entry.filter(|entry| self.is_this_run(Some(entry)))
+        {
+            let index = entry.modify_index;
+            let ops = [Op::CheckSession { key, session }, Op::DeleteCas { key, index }];
+            let _ = client.txn(&ops, left());
         }
     }
 }

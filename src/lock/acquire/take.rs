@@ -6,20 +6,26 @@ use std::time::Duration;
 use super::{Attempt, TIMEOUT};
 use crate::clock::Moment;
 use crate::consul::{Entry, Op, Refusal, RefusalReason, Txn};
+use crate::lock::claim::Claim;
 use crate::lock::error::Error;
-use crate::lock::holding::Holding;
-use crate::lock::lease::Lease;
+use crate::lock::key::Key;
 use crate::lock::standing::{LOCK_FLAGS, Standing};
 
 /// A consistent read asked a quorum, which elects nobody for this long: a lock transaction that was answered within it
 /// was answered by the leader that the read found. A later answer may be a new leader's, in the first moments of which
 /// the lock delay is not enforced.
-const SAME_LEADER: Duration = Duration::from_secs(1);
+pub(super) const SAME_LEADER: Duration = Duration::from_secs(1);
+
+/// The key, as it was taken by a request that was sent at `sent`, which confirms it.
+pub(super) struct Won {
+    pub(super) claim: Claim,
+    pub(super) sent: Moment,
+}
 
 /// What came of asking for the key.
 pub(super) enum Asked {
     /// It is ours.
-    Won(Box<Holding>),
+    Won(Box<Won>),
     /// It is ours, but whether its lock delay was kept is not proven.
     Unproven,
     /// Read the key again: it has changed, or the answer was lost.
@@ -31,7 +37,7 @@ pub(super) enum Asked {
 impl Attempt<'_> {
     /// Sends the one request that takes the key, built on a read that showed it free.
     pub(super) fn ask(&mut self, standing: &Standing, read_at: Moment) -> Result<Asked, Error> {
-        let key = self.options.key.as_str();
+        let key = self.key.as_str();
         let check = match standing {
             Standing::Free(index) => Op::CheckIndex { key, index: *index },
             _ => Op::CheckNotExists { key },
@@ -45,7 +51,7 @@ impl Attempt<'_> {
             Ok(Txn::Done(entries)) => {
                 self.queue.forget();
                 let proven = first_time && Moment::now().since(read_at) < SAME_LEADER;
-                Ok(if proven { Asked::Won(Box::new(self.holding(&entries, sent)?)) } else { Asked::Unproven })
+                Ok(if proven { Asked::Won(Box::new(self.won(&entries, sent)?)) } else { Asked::Unproven })
             }
             Ok(Txn::Refused(refusals)) => {
                 // Refused is refused: nothing of ours is in the key.
@@ -63,7 +69,7 @@ impl Attempt<'_> {
         for refusal in refusals {
             match refusal.reason {
                 RefusalReason::LockDelay => return Ok(Asked::Delayed),
-                RefusalReason::Denied => return Err(Error::denied_key(&self.client, &self.options.key, &refusal.what)),
+                RefusalReason::Denied => return Err(Error::denied_key(&self.client, self.key.as_str(), &refusal.what)),
                 RefusalReason::InvalidSession => {
                     self.replace_session()?;
                     return Ok(Asked::Again);
@@ -77,14 +83,14 @@ impl Attempt<'_> {
             }
         }
         let what = refusals.first().map_or("", |refusal| refusal.what.as_str());
-        Err(Error::refused(&self.client, &self.options.key, what))
+        Err(Error::refused(&self.client, self.key.as_str(), what))
     }
 
     /// The key is under our session, but the answer that said so came late or not at all. While a lock delay runs,
     /// Consul refuses the lock even to the session that has the key; so it is asked for again until it is granted. The
     /// check keeps a key that was lost meanwhile from being taken blindly.
-    pub(super) fn prove(&mut self) -> Result<Option<Holding>, Error> {
-        let key = self.options.key.as_str();
+    pub(super) fn prove(&mut self) -> Result<Option<Won>, Error> {
+        let key = self.key.as_str();
         loop {
             self.keep_session()?;
             let session = &self.session.id;
@@ -94,7 +100,7 @@ impl Attempt<'_> {
             match self.client.txn(&ops, TIMEOUT) {
                 Ok(Txn::Done(entries)) => {
                     self.queue.forget();
-                    return Ok(Some(self.holding(&entries, sent)?));
+                    return Ok(Some(self.won(&entries, sent)?));
                 }
                 Ok(Txn::Refused(refusals)) if refusals.iter().any(|r| r.reason == RefusalReason::LockDelay) => {
                     self.patience.answered();
@@ -109,26 +115,28 @@ impl Attempt<'_> {
         }
     }
 
-    pub(super) fn holding(&self, entries: &[Entry], sent: Moment) -> Result<Holding, Error> {
-        let (key, session) = (self.options.key.as_str(), Some(&self.session.id));
+    fn won(&self, entries: &[Entry], sent: Moment) -> Result<Won, Error> {
+        Ok(Won { claim: self.claim(self.key, entries)?, sent })
+    }
+
+    /// The claim on a key, out of the answer that says it is ours.
+    pub(super) fn claim(&self, lock: &Key, entries: &[Entry]) -> Result<Claim, Error> {
+        let (key, session) = (lock.as_str(), Some(&self.session.id));
         // An answer with another session in it was made for somebody else, and repeated by a proxy or cache.
         let ours = |entry: &&Entry| entry.key == key && entry.session.as_ref() == session;
-        let entry = entries.iter().rfind(ours).ok_or_else(|| {
-            Error::refused(&self.client, &self.options.key, "the lock's own entry was not in the answer")
-        })?;
-        Ok(Holding {
-            client: self.client.clone(),
-            key: self.options.key.clone(),
-            session: self.session.clone(),
+        let entry = entries
+            .iter()
+            .rfind(ours)
+            .ok_or_else(|| Error::refused(&self.client, key, "the lock's own entry was not in the answer"))?;
+        Ok(Claim {
+            key: lock.clone(),
+            path: key.to_owned(),
+            flags: LOCK_FLAGS,
             value: self.value.clone(),
             record: self.options.value.is_none().then(|| self.record.clone()),
+            keep: self.options.keep_key,
             fence: entry.modify_index,
             lock_index: entry.lock_index,
-            lease: Lease::new(self.session.terms, sent),
-            keep_key: self.options.keep_key,
-            retry_for: self.options.retry_for,
-            monitor_retries: self.options.monitor_retries,
-            monitor_retry_time: self.options.monitor_retry_time,
         })
     }
 }

@@ -51,10 +51,10 @@ impl Attempt<'_> {
     /// Tells who has the key, once for each holder, unless the waiting is over.
     pub(super) fn begin_to_wait(&mut self, holder: Holder) -> Result<(), Error> {
         if self.time_is_up() {
-            return Err(Error::Held { key: self.options.key.clone(), holder });
+            return Err(Error::Held { key: self.key.clone(), holder });
         }
         if self.told.as_ref().is_none_or(|told| told.session != holder.session) {
-            (self.tell)(Notice::Waiting(holder.clone()));
+            (self.tell)(Notice::Waiting { key: self.key.clone(), holder: holder.clone() });
             self.told = Some(holder);
             self.told_delay = false;
         }
@@ -73,7 +73,7 @@ impl Attempt<'_> {
             let place = if self.queue.is_unusable() { Ok(Place::First) } else { self.find_place() };
             match place {
                 Ok(Place::First) => match first {
-                    First::Watches(index) => return self.block(self.options.key.as_str(), *index, self.third()),
+                    First::Watches(index) => return self.block(self.key.as_str(), *index, self.third()),
                     First::Pauses => {
                         self.pause_in_delay(self.delay.left(Moment::now()))?;
                         return Ok(self.read(Read::Consistent));
@@ -97,7 +97,7 @@ impl Attempt<'_> {
         if !self.queue.is_joined() {
             let value = self.record.to_value();
             if !self.session.own && self.queue_session.is_none() {
-                let own = LockOptions { session: None, ..LockOptions::new(self.options.key.clone()) };
+                let own = LockOptions { session: None, ..LockOptions::new(self.key.clone()) };
                 match LockSession::create(&self.client, &own, TIMEOUT) {
                     Ok(session) => self.queue_session = Some(session),
                     Err(Error::Consul(error)) => return Err(error),
@@ -112,7 +112,7 @@ impl Attempt<'_> {
                 Joined::Yes => {}
                 Joined::SessionGone => return Ok(Place::Nowhere),
                 Joined::Denied(what) => {
-                    (self.tell)(Notice::Unqueued(Trouble(what)));
+                    (self.tell)(Notice::Unqueued { key: self.key.clone(), trouble: Trouble(what) });
                     return Ok(Place::First);
                 }
             }
@@ -135,7 +135,7 @@ impl Attempt<'_> {
     /// Does without a place in the line. An entry that stayed would keep those behind it waiting for nothing.
     pub(super) fn leave_line(&mut self, why: &str) {
         self.queue.abandon(&self.client, TIMEOUT);
-        (self.tell)(Notice::Unqueued(Trouble(why.to_owned())));
+        (self.tell)(Notice::Unqueued { key: self.key.clone(), trouble: Trouble(why.to_owned()) });
         self.queue.give_up();
     }
 
@@ -212,17 +212,17 @@ impl Attempt<'_> {
     /// Waits until it is worth asking again during a lock delay, which the first in line does alone.
     pub(super) fn wait_out_delay(&mut self) -> Result<ReadResult, Error> {
         if self.time_is_up() {
-            return Err(Error::Delayed { key: self.options.key.clone() });
+            return Err(Error::Delayed { key: self.key.clone() });
         }
         self.wait_in_line(&First::Pauses)
     }
 
     pub(super) fn pause_in_delay(&mut self, known: Option<Duration>) -> Result<(), Error> {
         if self.time_is_up() {
-            return Err(Error::Delayed { key: self.options.key.clone() });
+            return Err(Error::Delayed { key: self.key.clone() });
         }
         if !std::mem::replace(&mut self.told_delay, true) {
-            (self.tell)(Notice::Delayed(self.delay.left(Moment::now())));
+            (self.tell)(Notice::Delayed { key: self.key.clone(), left: self.delay.left(Moment::now()) });
             self.told = None;
         }
         // In parts, so that the session is renewed meanwhile.

@@ -38,7 +38,7 @@ impl Run {
     pub(super) fn not_acquired(&mut self, refused: Refused) -> Vec<Action> {
         match std::mem::replace(&mut self.phase, Phase::Finished) {
             Phase::Waiting => {
-                let by_ancestor = refused.holder.as_ref().filter(|holder| self.ancestors.contains(holder));
+                let by_ancestor = refused.holders.iter().find(|holder| self.ancestors.contains(holder));
                 let refused = by_ancestor.map_or(refused.clone(), |holder| held_by_ancestor(holder));
                 vec![Action::Finish(Outcome::NotAcquired(refused))]
             }
@@ -52,19 +52,22 @@ impl Run {
 
     pub(super) fn noticed(&mut self, notice: Notice, now: Moment) -> Vec<Action> {
         match notice {
-            Notice::Waiting(holder) if self.ancestors.contains(&holder.session.to_string()) => {
+            Notice::Waiting { holder, .. } if self.ancestors.contains(&holder.session.to_string()) => {
                 let refused = held_by_ancestor(&holder.session.to_string());
                 self.give_up(Outcome::NotAcquired(refused), now)
             }
-            Notice::Waiting(holder) => vec![Action::Tell(Note::Waiting(holder))],
-            Notice::Delayed(left) => vec![Action::Tell(Note::Delayed(left))],
-            Notice::Unqueued(trouble) => vec![Action::Tell(Note::Unqueued(trouble.0))],
+            Notice::Waiting { key, holder } => vec![Action::Tell(Note::Waiting { key, holder })],
+            Notice::Delayed { key, left } => vec![Action::Tell(Note::Delayed { key, left })],
+            Notice::Unqueued { key, trouble } => vec![Action::Tell(Note::Unqueued { key, reason: trouble.0 })],
             Notice::Retrying(trouble) => vec![Action::Tell(Note::Retrying(trouble.0))],
             Notice::SessionReplaced(id) => vec![Action::Tell(Note::SessionReplaced(id.to_string()))],
+            Notice::StartedAgain { lost, session } => {
+                vec![Action::Tell(Note::StartedAgain { lost, session: session.to_string() })]
+            }
             Notice::RenewalFailing(trouble) => vec![Action::Tell(Note::RenewalFailing(trouble.0))],
             Notice::Confirmed(sent) => self.confirmed(sent, now),
             Notice::Unconfirmed(trouble) => self.unconfirmed(trouble.0, now),
-            Notice::Lost(loss) => self.lost(loss, now),
+            Notice::Lost { loss, key } => self.lost(loss, key, now),
         }
     }
 
@@ -108,18 +111,18 @@ impl Run {
         vec![Action::Tell(Note::Unconfirmed { trouble, since, left, first, urgent })]
     }
 
-    pub(super) fn lost(&mut self, loss: Loss, now: Moment) -> Vec<Action> {
+    pub(super) fn lost(&mut self, loss: Loss, key: Option<Key>, now: Moment) -> Vec<Action> {
         let Some(lease) = &self.lease else { return Vec::new() };
         match &self.phase {
             Phase::Confirming => {
                 self.phase = Phase::Finished;
-                let tell = Note::Lost { loss: loss.clone(), grace: Duration::ZERO };
+                let tell = Note::Lost { loss: loss.clone(), key, grace: Duration::ZERO };
                 self.release(Outcome::Lost(loss), now, true, vec![Action::Tell(tell)])
             }
             Phase::Spawning | Phase::Running { .. } => {
                 let grace = lease.terms().grace();
                 let kill_at = if loss.is_past_the_delay() { now } else { lease.deadline().min(now + grace).max(now) };
-                let tell = Note::Lost { loss: loss.clone(), grace: kill_at.since(now) };
+                let tell = Note::Lost { loss: loss.clone(), key, grace: kill_at.since(now) };
                 let unkillable = matches!(self.phase, Phase::Running { unkillable: true, .. });
                 self.phase = Phase::Ending { loss, noticed: now, kill_at, unkillable };
                 let act = if kill_at <= now { Action::Kill } else { Action::End(Some(kill_at)) };

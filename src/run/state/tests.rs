@@ -34,15 +34,27 @@ fn terms() -> Terms {
 }
 
 fn grant(confirmed: Moment) -> Grant {
-    Grant { lease: Some(Lease::new(terms(), confirmed)), session: Some(SESSION.to_owned()), fence: 7 }
+    Grant { lease: Some(Lease::new(terms(), confirmed)), session: Some(SESSION.to_owned()), fences: vec![7] }
 }
 
 fn grant_here() -> Grant {
-    Grant { lease: None, session: None, fence: 7 }
+    Grant { lease: None, session: None, fences: vec![7] }
 }
 
 fn holder() -> Holder {
     Holder { session: SESSION.parse().expect("a session id"), record: None }
+}
+
+fn key() -> Key {
+    "k".parse().expect("a key")
+}
+
+fn held_by(holder: Holder) -> Event {
+    Event::Lock(Notice::Waiting { key: key(), holder })
+}
+
+fn lost(loss: Loss) -> Event {
+    Event::Lock(Notice::Lost { loss, key: None })
 }
 
 fn refused() -> Refused {
@@ -118,7 +130,7 @@ fn giving_up() -> Run {
 /// Lost for sure after a second, with the lock delay running.
 fn ending() -> Run {
     let mut run = running();
-    let actions = run.on(Event::Lock(Notice::Lost(Loss::Invalidated)), at(SECOND));
+    let actions = run.on(lost(Loss::Invalidated), at(SECOND));
     assert_eq!(done(&actions), [Action::End(Some(at(SECOND + GRACE)))]);
     run
 }

@@ -19,7 +19,7 @@ impl Run {
                 Vec::new()
             }
             Report::Exited { status, left } => self.exited(status, left),
-            Report::Ending { cause: Cause::Deadline } => self.lost(Loss::Unconfirmed, now),
+            Report::Ending { cause: Cause::Deadline } => self.lost(Loss::Unconfirmed, None, now),
             Report::Ending { .. } => Vec::new(),
             Report::Left { pid, name } => vec![Action::Tell(Note::KilledLeftBehind { pid, name })],
             Report::Unkillable { pid, user, name } => self.unkillable(Note::Unkillable { pid, user, name }),

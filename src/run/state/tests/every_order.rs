@@ -167,7 +167,7 @@ impl World {
                     2 => Loss::Removed,
                     _ => Loss::RetriesSpent(3),
                 };
-                Some(Event::Lock(Notice::Lost(loss)))
+                Some(lost(loss))
             }
             _ if self.guard_heard && self.guard != Guard::Idle => self.report(step),
             _ => self.other(step),

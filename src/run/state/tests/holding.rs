@@ -34,10 +34,10 @@ fn a_definite_loss_leaves_the_grace_but_never_more_than_the_deadline() {
     let now = at(UNTIL_TERM + SECOND);
     let mut run = running();
     // Late, but the tick has not come yet.
-    let actions = run.on(Event::Lock(Notice::Lost(Loss::Deleted)), now);
+    let actions = run.on(lost(Loss::Deleted), now);
     assert_eq!(done(&actions), [Action::End(Some(at(UNTIL_DEADLINE)))]);
     let mut run = running();
-    let actions = run.on(Event::Lock(Notice::Lost(Loss::Deleted)), at(UNTIL_DEADLINE));
+    let actions = run.on(lost(Loss::Deleted), at(UNTIL_DEADLINE));
     assert_eq!(done(&actions), [Action::Kill]);
     ending();
 }
@@ -46,7 +46,7 @@ fn a_definite_loss_leaves_the_grace_but_never_more_than_the_deadline() {
 fn there_is_no_grace_when_somebody_is_past_the_delay() {
     for loss in [Loss::Removed, Loss::Taken(holder())] {
         let mut run = running();
-        let actions = run.on(Event::Lock(Notice::Lost(loss)), at(SECOND));
+        let actions = run.on(lost(loss), at(SECOND));
         assert_eq!(done(&actions), [Action::Kill]);
     }
 }
@@ -64,7 +64,7 @@ fn the_guards_own_alarm_is_a_loss() {
 #[test]
 fn only_the_first_loss_is_told() {
     let mut run = ending();
-    assert_eq!(run.on(Event::Lock(Notice::Lost(Loss::Removed)), at(SECOND * 2)), []);
+    assert_eq!(run.on(lost(Loss::Removed), at(SECOND * 2)), []);
     let dead = at(SECOND * 3);
     let actions = run.on(gone(dead), dead);
     assert_eq!(done(&actions), [Action::Release]);

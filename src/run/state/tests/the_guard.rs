@@ -18,7 +18,7 @@ fn a_guard_that_is_silent_after_the_deadline_is_replaced() {
 #[test]
 fn a_guard_that_does_not_kill_when_told_to_is_replaced_long_before_the_deadline() {
     let mut run = running();
-    run.on(Event::Lock(Notice::Lost(Loss::Removed)), at(SECOND));
+    run.on(lost(Loss::Removed), at(SECOND));
     assert_eq!(run.wake_at(), Some(at(SECOND) + GUARD_SLACK));
     assert_eq!(done(&run.on(Event::Tick, at(SECOND) + GUARD_SLACK)), [Action::TakeOver]);
 
@@ -63,7 +63,7 @@ fn a_command_that_cannot_be_executed_is_no_proof_that_it_is_gone() {
 
     // A loss in between stays a loss, and a release that is under way is not begun again.
     let mut run = spawning();
-    run.on(Event::Lock(Notice::Lost(Loss::Invalidated)), at(MOMENT));
+    run.on(lost(Loss::Invalidated), at(MOMENT));
     assert_eq!(done(&run.on(not_started(), at(MOMENT))), []);
     assert_eq!(done(&run.on(gone(at(MOMENT)), at(MOMENT))), [Action::Release]);
     assert_eq!(done(&releasing().on(not_started(), at(SECOND))), []);

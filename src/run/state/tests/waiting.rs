@@ -108,13 +108,13 @@ fn the_pair_that_timeout_sends_is_one_signal() {
 #[test]
 fn waiting_behind_the_run_that_started_us_is_an_error() {
     let mut run = Run::new(start(), vec![SESSION.to_owned()], None);
-    assert_eq!(done(&run.on(Event::Lock(Notice::Waiting(holder())), start())), [Action::StopWaiting]);
+    assert_eq!(done(&run.on(held_by(holder()), start())), [Action::StopWaiting]);
     let actions = run.on(Event::NotAcquired(refused()), at(MOMENT));
     assert!(matches!(&actions[..], [Action::Finish(Outcome::NotAcquired(why))] if why.class == Class::Usage));
 
     let mut run = Run::new(start(), Vec::new(), None);
-    let actions = run.on(Event::Lock(Notice::Waiting(holder())), start());
-    assert!(done(&actions).is_empty() && told(&actions, |note| matches!(note, Note::Waiting(_))));
+    let actions = run.on(held_by(holder()), start());
+    assert!(done(&actions).is_empty() && told(&actions, |note| matches!(note, Note::Waiting { .. })));
 }
 
 #[test]

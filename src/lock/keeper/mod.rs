@@ -1,20 +1,26 @@
 //! Holding on: the session is renewed, and the lock confirmed and watched, for as long as somebody works under it. A
 //! confirmation is a [challenge] that only a fresh answer can meet; they go out at a steady pace, each on a connection of
-//! its own, whether or not the last one was answered. The watch is a blocking query, which tells a loss the moment it
-//! happens and confirms nothing: its answer may come out of somebody's memory.
+//! its own, whether or not the last one was answered. The watch is a blocking query for each key, which tells a loss the
+//! moment it happens and confirms nothing: its answer may come out of somebody's memory.
 
+mod renew;
+mod watch;
+
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use super::challenge::{Unproven, Verdict, challenge};
+use super::claim::Claim;
 use super::error::Error;
 use super::holding::Holding;
 use super::notice::{Loss, Notice, Tell, Trouble};
-use super::session::Touch;
 use super::standing::judge;
 use super::stop::Stop;
 use crate::clock::Moment;
 use crate::consul::{Client, Error as ConsulError, Read, Reply};
+use renew::Renewer;
+use watch::Watch;
 
 /// Longest wait for a confirmation, and the slack of the watch.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -32,9 +38,6 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// The least pause after a confirmation that failed, whatever was asked for.
 const LEAST_PAUSE: Duration = Duration::from_millis(50);
 
-/// A reply that came sooner than this to a blocking query was not worth blocking for.
-const QUICK: Duration = Duration::from_millis(100);
-
 /// Keeps a lock until it is stopped or dropped.
 #[derive(Debug)]
 pub struct Keeper {
@@ -51,22 +54,21 @@ impl Keeper {
         let keeper = Self { stop: Stop::new(), watch: holding.client.separate() };
         let (events, inbox) = channel();
         let now = Moment::now();
+        let holding = Arc::new(holding.clone());
         let confirmer = Confirmer {
             client: keeper.watch.clone(),
-            holding: holding.clone(),
+            holding: Arc::clone(&holding),
             tell: tell.clone(),
             stop: keeper.stop.clone(),
             events: events.clone(),
             confirm_at: now,
             in_flight: 0,
             failures: 0,
-            watch_at: Some(now),
-            index: holding.fence,
-            quick: 0,
+            watches: holding.claims.iter().map(|claim| Watch::new(claim.fence, now)).collect(),
         };
         std::thread::Builder::new().name("confirm".into()).spawn(move || confirmer.run(&inbox))?;
         if holding.session.interval().is_some() {
-            let renewer = Renewer { holding: holding.clone(), tell: tell.clone(), stop: keeper.stop.clone(), events };
+            let renewer = Renewer { holding, tell: tell.clone(), stop: keeper.stop.clone(), events };
             std::thread::Builder::new().name("renew".into()).spawn(move || renewer.run())?;
         }
         Ok(keeper)
@@ -89,26 +91,23 @@ impl Drop for Keeper {
 enum Event {
     /// A challenge came back.
     Answered { sent: Moment, result: Result<Verdict, Unproven> },
-    /// A read of the key came back, the watch's or one that was to show how the lock was lost.
-    Seen { sent: Moment, watch: bool, result: Result<Reply, ConsulError> },
+    /// A read of a claim's key came back, the watch's or one that was to show how the lock was lost.
+    Seen { claim: usize, sent: Moment, watch: bool, result: Result<Reply, ConsulError> },
     /// The session is said to be gone: look at once.
     Look,
 }
 
 struct Confirmer {
     client: Client,
-    holding: Holding,
+    holding: Arc<Holding>,
     tell: Tell,
     stop: Stop,
     events: Sender<Event>,
     confirm_at: Moment,
     in_flight: usize,
     failures: u32,
-    /// When to watch again; nothing while a watch is out.
-    watch_at: Option<Moment>,
-    /// The index that the watch waits for a change from.
-    index: u64,
-    quick: u32,
+    /// One for each claim.
+    watches: Vec<Watch>,
 }
 
 impl Confirmer {
@@ -118,10 +117,13 @@ impl Confirmer {
             if self.confirm_at <= now {
                 self.confirm(now);
             }
-            if self.watch_at.is_some_and(|moment| moment <= now) {
-                self.watch(now);
+            for claim in 0..self.watches.len() {
+                if self.watches[claim].at.is_some_and(|moment| moment <= now) {
+                    self.watch(claim, now);
+                }
             }
-            let wake_at = self.watch_at.map_or(self.confirm_at, |moment| moment.min(self.confirm_at));
+            let watch_at = self.watches.iter().filter_map(|watch| watch.at).min();
+            let wake_at = watch_at.map_or(self.confirm_at, |moment| moment.min(self.confirm_at));
             let event = match inbox.recv_timeout(wake_at.since(Moment::now())) {
                 Ok(event) => Some(event),
                 Err(RecvTimeoutError::Timeout) => None,
@@ -130,8 +132,8 @@ impl Confirmer {
             if self.stop.is_thrown() {
                 return;
             }
-            if let Some(loss) = event.and_then(|event| self.take(event)) {
-                return (self.tell)(Notice::Lost(loss));
+            if let Some(lost) = event.and_then(|event| self.take(event)) {
+                return (self.tell)(lost);
             }
         }
     }
@@ -146,9 +148,9 @@ impl Confirmer {
         if self.in_flight >= IN_FLIGHT {
             return;
         }
-        let (client, holding) = (self.client.clone(), self.holding.clone());
+        let (client, holding) = (self.client.clone(), Arc::clone(&self.holding));
         let asked = self.ask("confirm", move || {
-            let challenge = |client| challenge(client, &holding.key, &holding.session.id, TIMEOUT);
+            let challenge = |client| challenge(client, &holding.claims, &holding.session.id, TIMEOUT);
             let result = match challenge(&client) {
                 // Those who wait have taken every connection that the agent has for this address. The one over which
                 // we got the lock is ours already.
@@ -160,19 +162,20 @@ impl Confirmer {
         self.in_flight += usize::from(asked);
     }
 
-    /// Asks to be told when the key changes.
-    fn watch(&mut self, sent: Moment) {
+    /// Asks to be told when the key of a claim changes.
+    fn watch(&mut self, claim: usize, sent: Moment) {
+        let index = self.watches[claim].index;
         // Consul adds up to a sixteenth to a wait.
-        let (read, timeout) = (Read::Blocking { index: self.index, wait: WATCH }, WATCH + WATCH / 16 + TIMEOUT);
-        let asked = self.read(sent, read, timeout, true);
-        self.watch_at = if asked { None } else { Some(sent + AGAIN) };
+        let (read, timeout) = (Read::Blocking { index, wait: WATCH }, WATCH + WATCH / 16 + TIMEOUT);
+        let asked = self.read(claim, sent, read, timeout, true);
+        self.watches[claim].at = if asked { None } else { Some(sent + AGAIN) };
     }
 
-    fn read(&self, sent: Moment, read: Read, timeout: Duration, watch: bool) -> bool {
-        let (client, key) = (self.client.clone(), self.holding.key.clone());
+    fn read(&self, claim: usize, sent: Moment, read: Read, timeout: Duration, watch: bool) -> bool {
+        let (client, holding) = (self.client.clone(), Arc::clone(&self.holding));
         self.ask(if watch { "watch" } else { "look" }, move || {
-            let result = client.get(key.as_str(), read, timeout);
-            Event::Seen { sent, watch, result }
+            let result = client.get(holding.claims[claim].path(), read, timeout);
+            Event::Seen { claim, sent, watch, result }
         })
     }
 
@@ -192,8 +195,8 @@ impl Confirmer {
         }
     }
 
-    /// Takes an event; the loss, if it shows one.
-    fn take(&mut self, event: Event) -> Option<Loss> {
+    /// Takes an event; the notice of the loss, if it shows one.
+    fn take(&mut self, event: Event) -> Option<Notice> {
         match event {
             Event::Answered { sent, result } => {
                 self.in_flight -= 1;
@@ -203,31 +206,35 @@ impl Confirmer {
                         (self.tell)(Notice::Confirmed(sent));
                         None
                     }
-                    Ok(Verdict::NotOurs) => self.look(),
+                    Ok(Verdict::NotOurs(claim)) => self.look(claim),
                     Err(why) => self.failed(why),
                 }
             }
-            Event::Seen { sent, watch, result } => {
+            Event::Seen { claim, sent, watch, result } => {
                 if watch {
-                    self.watch_at = Some(Moment::now() + self.pause(sent, result.as_ref().ok()));
+                    self.watches[claim].answered(sent, result.as_ref().ok());
                 }
-                result.ok().and_then(|reply| self.find_loss(&reply))
+                result.ok().and_then(|reply| self.find_loss(claim, &reply))
             }
-            Event::Look => self.look(),
+            // With the session all keys are lost, the first too.
+            Event::Look => self.look(0),
         }
     }
 
-    /// Reads the key, to see how the lock was lost. The next confirmation looks again if this goes wrong.
-    fn look(&self) -> Option<Loss> {
-        self.read(Moment::now(), Read::Consistent, TIMEOUT, false);
+    /// Reads the key of a claim, to see how it was lost. The next confirmation looks again if this goes wrong.
+    fn look(&self, claim: usize) -> Option<Notice> {
+        self.read(claim, Moment::now(), Read::Consistent, TIMEOUT, false);
         None
     }
 
-    fn failed(&mut self, why: Unproven) -> Option<Loss> {
+    fn failed(&mut self, why: Unproven) -> Option<Notice> {
         let holding = &self.holding;
         let trouble = match why {
             Unproven::Failed(error) => Trouble::from(&error),
-            Unproven::Refused(what) => Trouble(Error::denied_key(&self.client, &holding.key, &what).to_string()),
+            Unproven::Refused(claim, what) => {
+                let path = holding.claims.get(claim).map_or("", Claim::path);
+                Trouble(Error::denied_key(&self.client, path, &what).to_string())
+            }
             Unproven::Replayed => Trouble(format!(
                 "{:#} answers with something else than it was asked; does a proxy or cache in between repeat old answers?",
                 self.client.address()
@@ -236,7 +243,7 @@ impl Confirmer {
         self.failures += 1;
         (self.tell)(Notice::Unconfirmed(trouble));
         if let Some(retries) = holding.monitor_retries.filter(|retries| self.failures > *retries) {
-            return Some(Loss::RetriesSpent(retries));
+            return Some(Notice::Lost { loss: Loss::RetriesSpent(retries), key: None });
         }
         let pause = holding.monitor_retry_time.max(LEAST_PAUSE);
         self.confirm_at = self.confirm_at.min(Moment::now() + pause);
@@ -244,58 +251,13 @@ impl Confirmer {
     }
 
     /// A loss is a loss however old the answer, unless that is older than the lock itself.
-    fn find_loss(&self, reply: &Reply) -> Option<Loss> {
-        if reply.index < self.holding.fence {
+    fn find_loss(&self, claim: usize, reply: &Reply) -> Option<Notice> {
+        let (session, claims) = (&self.holding.session, &self.holding.claims);
+        let claim = &claims[claim];
+        if reply.index < claim.fence {
             return None;
         }
-        judge(reply.entry.as_ref(), &self.holding.session.id, self.holding.session.behavior)
-    }
-
-    /// Until the next watch: none, as a rule, since it takes its time. One that does not block is not repeated in a
-    /// hurry.
-    fn pause(&mut self, sent: Moment, reply: Option<&Reply>) -> Duration {
-        let Some(reply) = reply else { return AGAIN };
-        // An index that goes back is started again without.
-        self.index = if reply.index < self.index { 0 } else { reply.index };
-        let is_quick = Moment::now().since(sent) < QUICK;
-        self.quick = if is_quick { self.quick + 1 } else { 0 };
-        if self.quick > 2 { AGAIN } else { Duration::ZERO }
-    }
-}
-
-struct Renewer {
-    holding: Holding,
-    tell: Tell,
-    stop: Stop,
-    events: Sender<Event>,
-}
-
-impl Renewer {
-    fn run(self) {
-        let session = &self.holding.session;
-        let Some(interval) = session.interval() else { return };
-        let mut pause = interval;
-        let mut failures = 0;
-        while self.stop.pause(pause).is_ok() {
-            pause = match session.renew(&self.holding.client) {
-                Touch::Alive => {
-                    failures = 0;
-                    interval
-                }
-                // A deposed leader answers renewals from old state, so that this proves nothing; a consistent read does.
-                Touch::Gone => {
-                    let _ = self.events.send(Event::Look);
-                    AGAIN
-                }
-                Touch::Unknown(error) => {
-                    failures += 1;
-                    // One that fails is an election or a hiccup; the second in a row is told, and no other.
-                    if failures == 2 {
-                        (self.tell)(Notice::RenewalFailing(Trouble::from(&error)));
-                    }
-                    AGAIN
-                }
-            };
-        }
+        let loss = judge(reply.entry.as_ref(), &session.id, session.behavior)?;
+        Some(Notice::Lost { loss, key: (claims.len() > 1).then(|| claim.key.clone()) })
     }
 }

@@ -1,0 +1,209 @@
+//! All keys in one transaction: each was read free immediately before, and each is checked not to have changed since.
+
+use super::super::take::SAME_LEADER;
+use super::super::{FRESH, ReadResult, Seen, TIMEOUT, begin_to_read, join};
+use super::{Several, Wanted};
+use crate::clock::Moment;
+use crate::consul::{Entry, Op, Refusal, RefusalReason, Txn};
+use crate::lock::error::Error;
+use crate::lock::holding::Holding;
+use crate::lock::key::Key;
+use crate::lock::notice::{Holder, Notice};
+use crate::lock::standing::{LOCK_FLAGS, Standing};
+
+/// What came of asking for all.
+enum Asked {
+    /// They are ours.
+    Won(Box<Holding>),
+    /// They are ours, but whether their lock delays were kept is not proven.
+    Unproven,
+    /// Somebody was quicker.
+    Refused,
+    /// The answer was lost.
+    Unknown,
+}
+
+impl<'a> Several<'a> {
+    /// Tries to take all keys at once; nothing if that cannot be.
+    pub(super) fn all_at_once(&mut self, first: Vec<ReadResult>) -> Result<Option<Holding>, Error> {
+        let (mut next, mut repeated) = (first, false);
+        loop {
+            if self.stop.is_thrown() {
+                return Err(Error::Stopped);
+            }
+            let keep = |(result, wanted): (ReadResult, &Wanted<'a>)| result.map_err(|failed| (wanted.key, failed));
+            let seen = match next.into_iter().zip(&self.wanted).map(keep).collect::<Result<Vec<_>, _>>() {
+                Ok(seen) => seen,
+                Err((key, (error, sent))) => {
+                    self.attempt.key = key;
+                    self.attempt.retry_later(error, sent)?;
+                    next = self.read_all()?;
+                    continue;
+                }
+            };
+            self.attempt.patience.answered();
+            self.attempt.keep_session()?;
+            let now = Moment::now();
+            let standings = self.judge(&seen, now)?;
+            let read_at = seen.iter().map(|seen| seen.sent).min().unwrap_or(now);
+            if self.asked && standings.iter().all(|standing| *standing == Standing::Ours) {
+                if let Some(holding) = self.prove_all()? {
+                    return Ok(Some(holding));
+                }
+            } else if self.is_anything_held(&standings)? || self.is_anything_delayed(now)? {
+                return Ok(None);
+            } else if repeated || now.since(read_at) <= FRESH {
+                match self.ask_for_all(&standings, read_at)? {
+                    Asked::Won(holding) => return Ok(Some(*holding)),
+                    Asked::Unproven => {
+                        if let Some(holding) = self.prove_all()? {
+                            return Ok(Some(holding));
+                        }
+                    }
+                    // Who has only the one try is told who it was.
+                    Asked::Refused if !self.attempt.time_is_up() => return Ok(None),
+                    Asked::Refused | Asked::Unknown => {}
+                }
+            }
+            repeated = true;
+            next = self.read_all()?;
+        }
+    }
+
+    fn read_all(&self) -> Result<Vec<ReadResult>, Error> {
+        let keys: Vec<_> = self.wanted.iter().map(|wanted| wanted.key).collect();
+        Ok(join(begin_to_read(&self.client, &keys)?))
+    }
+
+    /// What each key is to us, unless one of them can never be ours.
+    fn judge(&mut self, seen: &[Seen], now: Moment) -> Result<Vec<Standing>, Error> {
+        let mut standings = Vec::new();
+        for (wanted, seen) in self.wanted.iter_mut().zip(seen) {
+            wanted.delay.observe(seen.entry.as_ref(), now);
+            self.attempt.key = wanted.key;
+            let standing = Standing::of(seen.entry.as_ref(), &self.attempt.session.id);
+            match standing {
+                Standing::Foreign(what) => return Err(self.attempt.foreign(what)),
+                Standing::Ours if !(self.asked && self.attempt.is_this_run(seen.entry.as_ref())) => {
+                    return Err(self.attempt.held_by_same_session());
+                }
+                standing => standings.push(standing),
+            }
+        }
+        Ok(standings)
+    }
+
+    /// Tells who holds keys, each holder once; that is an error if there is no time to wait.
+    fn is_anything_held(&mut self, standings: &[Standing]) -> Result<bool, Error> {
+        let mut held: Vec<(Key, Holder)> = Vec::new();
+        for (wanted, standing) in self.wanted.iter_mut().zip(standings) {
+            if let Standing::Held(holder) = standing {
+                held.push((wanted.key.clone(), holder.clone()));
+                wanted.told = Some(holder.clone());
+            }
+        }
+        if held.is_empty() {
+            // Some may be ours, and others lost since.
+            return Ok(standings.contains(&Standing::Ours));
+        }
+        if self.attempt.time_is_up() {
+            return Err(match <[_; 1]>::try_from(held) {
+                Ok([(key, holder)]) => Error::Held { key, holder },
+                Err(held) => Error::SeveralHeld(held),
+            });
+        }
+        for (number, (key, holder)) in held.iter().enumerate() {
+            if held[..number].iter().all(|(_, before)| before.session != holder.session) {
+                (self.attempt.tell)(Notice::Waiting { key: key.clone(), holder: holder.clone() });
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether a lock delay that we saw begin still runs; that is an error if there is no time to wait.
+    fn is_anything_delayed(&self, now: Moment) -> Result<bool, Error> {
+        let delayed = self.wanted.iter().find(|wanted| wanted.delay.left(now).is_some());
+        match delayed {
+            Some(wanted) if self.attempt.time_is_up() => Err(Error::Delayed { key: wanted.key.clone() }),
+            delayed => Ok(delayed.is_some()),
+        }
+    }
+
+    fn ask_for_all(&mut self, standings: &[Standing], read_at: Moment) -> Result<Asked, Error> {
+        let attempt = &self.attempt;
+        let (session, value) = (&attempt.session.id, attempt.value.as_slice());
+        let take = |(number, standing): (usize, &Standing)| {
+            let key = self.wanted[number].key.as_str();
+            let check = match standing {
+                Standing::Free(index) => Op::CheckIndex { key, index: *index },
+                _ => Op::CheckNotExists { key },
+            };
+            [check, Op::Lock { key, session, value, flags: LOCK_FLAGS }]
+        };
+        let ops: Vec<_> = standings.iter().enumerate().flat_map(take).collect();
+        let sent = Moment::now();
+        // After any retry they may have been ours before this very request, which then proves nothing.
+        let first_time = !self.asked;
+        let answer = attempt.client.txn(&ops, TIMEOUT);
+        self.asked = true;
+        match answer {
+            Ok(Txn::Done(_)) if !(first_time && Moment::now().since(read_at) < SAME_LEADER) => Ok(Asked::Unproven),
+            Ok(Txn::Done(entries)) => Ok(Asked::Won(Box::new(self.holding(&entries, sent)?))),
+            Ok(Txn::Refused(refusals)) => {
+                // Refused is refused: nothing of ours is in the keys.
+                self.asked = !first_time;
+                self.refused(&refusals)
+            }
+            Err(error) => {
+                self.attempt.retry_later(error, sent)?;
+                Ok(Asked::Unknown)
+            }
+        }
+    }
+
+    fn refused(&mut self, refusals: &[Refusal]) -> Result<Asked, Error> {
+        for refusal in refusals {
+            // A check and a lock for each.
+            if let Some(wanted) = self.wanted.get(refusal.op_index / 2) {
+                self.attempt.key = wanted.key;
+            }
+            if refusal.reason == RefusalReason::LockDelay && self.attempt.time_is_up() {
+                return Err(Error::Delayed { key: self.attempt.key.clone() });
+            }
+        }
+        self.attempt.refused(refusals).map(|_| Asked::Refused)
+    }
+
+    /// As [`Attempt::prove`](super::Attempt::prove), for all at once.
+    fn prove_all(&mut self) -> Result<Option<Holding>, Error> {
+        loop {
+            self.attempt.keep_session()?;
+            let (session, value) = (&self.attempt.session.id, self.attempt.value.as_slice());
+            let take = |key| [Op::CheckSession { key, session }, Op::Lock { key, session, value, flags: LOCK_FLAGS }];
+            let ops: Vec<_> = self.wanted.iter().flat_map(|wanted| take(wanted.key.as_str())).collect();
+            let sent = Moment::now();
+            match self.attempt.client.txn(&ops, TIMEOUT) {
+                Ok(Txn::Done(entries)) => return self.holding(&entries, sent).map(Some),
+                Ok(Txn::Refused(refusals)) => {
+                    let delayed = refusals.iter().find(|refusal| refusal.reason == RefusalReason::LockDelay);
+                    let Some(delayed) = delayed else { return Ok(None) };
+                    if let Some(wanted) = self.wanted.get(delayed.op_index / 2) {
+                        self.attempt.key = wanted.key;
+                    }
+                    self.attempt.patience.answered();
+                    self.attempt.pause_in_delay(None)?;
+                }
+                Err(error) => self.attempt.retry_later(error, sent)?,
+            }
+            if self.stop.is_thrown() {
+                return Err(Error::Stopped);
+            }
+        }
+    }
+
+    fn holding(&self, entries: &[Entry], sent: Moment) -> Result<Holding, Error> {
+        let claims = self.wanted.iter().map(|wanted| self.attempt.claim(wanted.key, entries));
+        let claims = claims.collect::<Result<Vec<_>, _>>()?;
+        Ok(Holding::new(&self.client, self.attempt.options, &self.attempt.session, claims, sent))
+    }
+}
