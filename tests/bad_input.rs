@@ -148,7 +148,7 @@ fn flags_that_are_unknown_or_do_not_go_together() {
         (&["--check=a", "--no-checks", "k"], &[], 64, "--no-checks"),
         (&["k", "-c", "true", "--", "true"], &[], 64, "-c"),
         (&["k", "--"], &[], 64, "no command"),
-        (&["-n", "3", "k"], &[], 64, "consul lock -n"),
+        (&["-n", "3", "k"], &[], 64, "did you mean --limit 3?"),
         (&["--local", "/tmp", "k"], &[], 64, "did you mean --local=/tmp k?"),
         (&["--local", "/tmp"], &[], 64, "did you mean --local=/tmp"),
         (&["--session=mine", "k"], &[], 64, "\"mine\" is no session"),
@@ -162,7 +162,7 @@ fn no_key_and_no_command() {
     for (args, message) in [
         (&["run"][..], "KEY"),
         (&["run", "k"], "no command"),
-        (&["run", "k", "true"], "--"),
+        (&["run", "k", "./true"], "--"),
         (&["run", "--", "true"], "KEY"),
     ] {
         let ended = Running::start(consul_lock_on(&agent).args(args)).wait(PATIENCE);

@@ -56,7 +56,7 @@ fn dying_of_a_signal_leaves_no_core_file() {
 #[test]
 fn wrong_words_are_64_and_help_is_0() {
     for args in
-        [&[][..], &["run"], &["nope"], &["run", "--nope", "k", "--", "true"], &["run", "k", "extra", "--", "true"]]
+        [&[][..], &["run"], &["nope"], &["run", "--nope", "k", "--", "true"], &["run", "k", "/extra", "--", "true"]]
     {
         let ended = Running::start(consul_lock().args(args)).wait(PATIENCE);
         assert_eq!((ended.code(), ended.stdout.as_str()), (Some(64), ""), "{args:?}");

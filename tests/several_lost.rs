@@ -162,7 +162,7 @@ fn a_given_session_holds_several_and_lives_on() {
         assert!(ended.stderr.contains(&format!("{b} is held by another run of session {given}")), "{}", ended.stderr);
     }
     // Behind somebody else's, in order, with entries in line under a session of its own.
-    let second = Running::start(consul_lock_on(&agent).args(["run", a, b, c, "-c", "echo ran; sleep 1000"]));
+    let second = Running::start(consul_lock_on(&agent).args(["run", a, b, c, "-c", "echo ran; exec sleep 1000"]));
     second.expect_stderr(&format!("waiting for {a}"), PATIENCE);
     drop_politely(first);
     second.expect_stdout("ran", PATIENCE);

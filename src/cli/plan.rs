@@ -32,11 +32,12 @@ pub(crate) struct Meant {
 /// # Errors
 /// The first thing that does not make sense, with its exit code.
 pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal> {
+    // First: without it, the command's own words pass for keys.
+    let command = command(&args)?;
     let keys = keys(&args)?;
     let Some((key, more)) = keys.split_first() else {
         return Err(Refusal::usage("which lock? consul-lock run KEY -- COMMAND"));
     };
-    let command = command(&args)?;
     let mut no_guarantee = Vec::new();
     let found = program::find(
         command.first().map_or(OsStr::new(""), OsString::as_os_str),
@@ -93,7 +94,7 @@ fn keys(args: &RunArgs) -> Result<Vec<Key>, Refusal> {
     match args.keys.as_slice() {
         [number, _, ..] if args.waiting.no_wait && is_number(number) => {
             return Err(Refusal::usage(format!(
-                "-n takes no number here: it means \"do not wait\", as in flock(1); did you mean --limit {number}?"
+                "-n takes no number here: it means \"do not wait\", as in flock(1); for a semaphore, as by consul lock -n {number}, did you mean --limit {number}?"
             )));
         }
         [dir, key, ..] if args.local.local.is_some() && dir.starts_with('/') => {

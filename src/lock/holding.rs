@@ -101,22 +101,23 @@ impl Holding {
     /// Gives everything back and then ends the session, if it is ours: in that order, since a session that ends while it
     /// holds a key starts the lock delay. Repeated until answered, for `retry_for` or until `stop` is thrown.
     pub fn release(&self, stop: &Stop) -> Release {
-        let result = self.free_keys(stop);
+        let result = self.free_keys(stop, TIMEOUT);
         if self.session.own {
             self.end_session(stop, matches!(result, Release::Unanswered(_)));
         }
         result
     }
 
-    /// Gives everything back, all at once; those that are not ours any more are left out of the next try.
-    pub(super) fn free_keys(&self, stop: &Stop) -> Release {
+    /// Gives everything back, all at once; those that are not ours any more are left out of the next try. No request
+    /// takes longer than `timeout`.
+    pub(super) fn free_keys(&self, stop: &Stop, timeout: Duration) -> Release {
         let mut left: Vec<_> = self.claims.iter().map(|claim| (claim, claim.released_value())).collect();
         let mut patience = self.patience();
         let (mut repeated, mut gone) = (false, false);
         while !left.is_empty() {
             let ops: Vec<_> = left.iter().flat_map(|(claim, value)| claim.release(&self.session.id, value)).collect();
             let sent = Moment::now();
-            let error = match self.client.txn(&ops, TIMEOUT) {
+            let error = match self.client.txn(&ops, timeout) {
                 Ok(Txn::Done(_)) => break,
                 Ok(Txn::Refused(refusals)) => {
                     let path = |op: usize| left.get(op / 2).map_or("", |(claim, _)| claim.path());

@@ -178,7 +178,7 @@ impl<'a> Several<'a> {
         let (options, session) = (self.attempt.options, &self.attempt.session);
         let mut held = Holding::new(&self.client, options, session, claims, Moment::now());
         held.retry_for = CLEAN_UP;
-        let result = held.free_keys(&Stop::new());
+        let result = held.free_keys(&Stop::new(), CLEAN_UP);
         if std::mem::take(&mut self.asked) {
             let (client, until) = (self.client.separate(), Moment::now() + CLEAN_UP);
             self.wanted.iter().for_each(|wanted| self.attempt.take_back(&client, wanted.key, &|| remaining(until)));
