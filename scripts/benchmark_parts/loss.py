@@ -38,7 +38,7 @@ def one_loss(bench, tool, key):
             os.kill(command, signal.SIGKILL)
     finally:
         os.close(handle)
-    process.stop(root, 8)
+    process.stop(root, 1)
     return took if dead else None
 
 

@@ -57,6 +57,8 @@ class Bench:
     def __init__(self, program, consul, quick):
         self.consul, self.quick = consul, quick
         self.folder = tempfile.mkdtemp(prefix="benchmark-")
+        # The servers' folders are below it, so that one removal gets all.
+        tempfile.tempdir = self.folder
         self.figures, self.points, self.servers = {}, {}, {}
         self.alone = None
         self.ours = tools.ours(program)
