@@ -45,5 +45,6 @@ def measure(bench):
                      text.ms(text.median(cpus[tool.name])), text.secs(seconds) + (f" ({failed} failed)" if failed else ""),
                      text.percent(number * 0.02 / seconds)])
     head = ["", "free run, median", "least", "of `consul lock`", "CPU time", f"{number} contenders, all done", "efficiency"]
-    return (f"Consul with `raft_multiplier` 1 (etcd with its defaults), all servers on this one machine and disk; {rounds} free runs "
+    return (f"Consul with `raft_multiplier` 1 (etcd with its defaults), all servers on this one machine and disk; "
+            f"{rounds} free runs "
             f"of each in turns.\n\n{text.table(head, rows, bench.absent(*NAMES))}\n")

@@ -77,7 +77,8 @@ def at_the_usual_limit(bench, number):
         crowd = Crowd(bench.ours, consul.address, "bench-limit", number)
     if crowd.failed:
         raise RuntimeError(f"{crowd.failed} of {number} failed at the usual limit of connections")
-    return (f"These agents take any number of connections from one address. With Consul's own limit of 200, {number} contenders "
+    return (f"These agents take any number of connections from one address. With Consul's own limit of 200, {number} "
+            f"contenders "
             f"of ours were all done after {text.secs(crowd.seconds)}: those whom the agent turns away ask again.\n")
 
 

@@ -87,4 +87,5 @@ def measure(bench):
     head = ["", "median", "least", "of `consul lock`", "CPU time", "server's CPU time", "requests", "connections", "bytes",
             "memory, holding", "peak, in front"]
     shown = "\n".join(re.sub("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", line) for line in requests)
-    return (f"{rounds} runs of each in turns.\n\n{text.table(head, rows, bench.absent(*NAMES))}\n\nOur requests:\n\n```text\n{shown}\n```\n")
+    return (f"{rounds} runs of each in turns.\n\n{text.table(head, rows, bench.absent(*NAMES))}\n\nOur "
+            f"requests:\n\n```text\n{shown}\n```\n")

@@ -39,8 +39,10 @@ def measure(bench):
         extra = text.secs(max(0, busy[index] - busy[-1]) * hour) if tool.backend == "consul" else "-"
         rows.append([tool.name, text.count(used.requests * hour), text.size(used.bytes * hour), text.secs(own), extra])
     head = ["", "requests", "bytes", "CPU time of the tool", "CPU time of the agent for it"]
-    return (f"From {seconds} s with a command that sleeps, times {hour:.0f}. The agent's is what it used beyond an idle agent's "
-            f"{text.secs(busy[-1] * hour)}, in hundredths of a second times {hour:.0f}.\n\n{text.table(head, rows, bench.absent(*NAMES))}\n")
+    return (f"From {seconds} s with a command that sleeps, times {hour:.0f}. The agent's is what it used beyond an "
+            f"idle agent's "
+            f"{text.secs(busy[-1] * hour)}, in hundredths of a second times "
+            f"{hour:.0f}.\n\n{text.table(head, rows, bench.absent(*NAMES))}\n")
 
 
 def cpu_of_run(tool, proxy, seconds):

@@ -112,9 +112,12 @@ def measure(bench):
     absent = bench.absent(*NAMES)
     head = ["waiters", *(tool.name for tool in tools), *absent]
     rows = [[*row, *[text.MISSING] * len(absent)] for row in rows]
-    return (f"Each waiter starts when the one before it is seen waiting; then the holder goes, and each in turn writes its number "
-            f"and sleeps for 20 ms. The figure is the time until all are done, divided by their number, less what that work takes "
-            f"without a lock ({text.ms(alone)}).\n\n{text.table(head, rows)}\n\nTurns out of the order of arrival: {bad} of {size} "
+    return (f"Each waiter starts when the one before it is seen waiting; then the holder goes, and each in turn writes "
+            f"its number "
+            f"and sleeps for 20 ms. The figure is the time until all are done, divided by their number, less what that "
+            f"work takes "
+            f"without a lock ({text.ms(alone)}).\n\n{text.table(head, rows)}\n\nTurns out of the order of arrival: "
+            f"{bad} of {size} "
             f"with consul-lock run ({orders}).\n")
 
 

@@ -59,7 +59,8 @@ def losses(bench):
         late = f"{len(times) - len(dead)} of {len(times)}"
         rows.append([tool.name, str(len(times)), *((text.ms(text.median(dead)), text.ms(max(dead))) if dead else ("-", "-")), late])
     head = ["", "losses", "to the command's death, median", "worst", "alive after 5 s"]
-    return ("The session is destroyed (etcd: the lease revoked); the request is part of the time; the command is `sleep`.\n\n"
+    return ("The session is destroyed (etcd: the lease revoked); the request is part of the time; the command is "
+            "`sleep`.\n\n"
             f"{text.table(head, rows, bench.absent(*NAMES))}\n")
 
 
@@ -116,7 +117,10 @@ def measure(bench):
     dead = losses(bench)
     firsts = crowd_after_loss(bench, rounds, delay, contenders)
     codes = interrupted(bench, runs)
-    return (f"{dead}\n{contenders} contenders on each of {rounds} keys whose holders' sessions are destroyed, lock delay {delay} s: the "
-            f"first starts {text.secs(min(firsts))} after the destruction at the soonest, {text.secs(max(firsts))} at the latest; "
-            f"none within the delay.\n\n{runs} runs, three quarters of them sent INT, TERM or HUP at a random moment of their first "
+    return (f"{dead}\n{contenders} contenders on each of {rounds} keys whose holders' sessions are destroyed, lock "
+            f"delay {delay} s: the "
+            f"first starts {text.secs(min(firsts))} after the destruction at the soonest, {text.secs(max(firsts))} at "
+            f"the latest; "
+            f"none within the delay.\n\n{runs} runs, three quarters of them sent INT, TERM or HUP at a random moment "
+            f"of their first "
             f"40 ms: no session and no key was left. Exit codes, or minus the signal: {codes}.\n")

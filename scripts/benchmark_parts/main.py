@@ -35,7 +35,8 @@ PARTS = {
 
 def parse(arguments):
     parser = argparse.ArgumentParser(prog="scripts/benchmark", description=(
-        "Measures consul-lock beside `consul lock`, `etcdctl lock` and flock(1), on servers of its own on this machine, and "
+        "Measures consul-lock beside `consul lock`, `etcdctl lock` and flock(1), on servers of its own on this "
+        "machine, and "
         "prints the figures as Markdown. It takes a quarter of an hour, and wants a machine that does nothing else."))
     parser.add_argument("part", nargs="*", help=f"only these parts: {', '.join(PARTS)}")
     parser.add_argument("--quick", action="store_true", help="few rounds: whether it works, not what comes out")
@@ -52,7 +53,8 @@ def parse(arguments):
 
 
 class Bench:
-    """What the parts share: the tools, a service of each kind, a folder, and the figures for the summary and the plot."""
+    """What the parts share: the tools, a service of each kind, a folder, and the figures for the summary and the "
+    "plot."""
 
     def __init__(self, program, consul, quick):
         self.consul, self.quick = consul, quick

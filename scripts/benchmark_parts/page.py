@@ -20,6 +20,7 @@ shell), `etcdctl lock KEY COMMAND`, `flock FILE COMMAND`.
   both directions, without TCP's.
 - **Memory** is the sum of the proportional shares (PSS) of all processes of the tool, the command not included; the peak is
   VmHWM of the process in front (of ours, there are two), looked up without a pause.
+  `consul lock` shares its program's pages with the agent, which runs the same one; it has more of its own elsewhere.
 - **The bare floor** is `examples/floor.rs`: the same requests, one process more for the guard, and nothing else.
 - Agents take up to 5000 connections from one address (`limits { http_max_conns_per_client }`), where Consul's default is 200; what
   is different is said.

@@ -62,5 +62,6 @@ def table(head, rows, absent=()):
 
 
 def violations(order):
-    """How often in a row of numbers a later one comes before an earlier one: pairs of neighbours the wrong way round."""
+    """How often in a row of numbers a later one comes before an earlier one: pairs of neighbours the wrong way "
+    "round."""
     return sum(later < earlier for earlier, later in zip(order, order[1:]))

@@ -83,8 +83,10 @@ def measure(bench):
     bench.figures["memory of a waiter"] = memory
     head = ["", "waiters", "memory of each", "requests a second, all", "requests a minute, each", "bytes a minute, each"]
     return (f"All at one agent, behind a holder, for {seconds} s; through the counting proxy. The agent's "
-            f"`http_max_conns_per_client` is raised to 5000: a waiter keeps one connection, and Consul's default is 200.\n\n"
-            f"{text.table(head, rows, bench.absent(*NAMES))}\n\nWithout the proxy: {text.size(memory)} a waiter, the agent grew by {text.size(growth)} for "
+            f"`http_max_conns_per_client` is raised to 5000: a waiter keeps one connection, and Consul's default is "
+            f"200.\n\n"
+            f"{text.table(head, rows, bench.absent(*NAMES))}\n\nWithout the proxy: {text.size(memory)} a waiter, the "
+            f"agent grew by {text.size(growth)} for "
             f"each, and the first {turns} hand-overs, with {many} to {many - turns} in line, took "
             f"{text.ms(each - bench.work_alone())} each over the work itself; nothing was left in Consul when the "
             f"rest was interrupted.\n")
