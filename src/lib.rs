@@ -37,6 +37,7 @@ pub mod clock;
 pub mod consul;
 pub mod duration;
 pub mod lock;
+pub mod plain;
 pub mod user;
 
 pub use consul::Client;

@@ -5,7 +5,10 @@ mod completions;
 mod connection;
 mod doctor;
 mod exit;
+mod live;
 mod man;
+mod metrics;
+mod misuse;
 mod output;
 mod plan;
 mod program;
@@ -16,7 +19,6 @@ mod signal;
 mod systemd;
 
 use clap::Parser as _;
-use clap::error::ErrorKind;
 
 use crate::guard::Inherited;
 use crate::sys;
@@ -38,12 +40,7 @@ pub(crate) fn main() -> anyhow::Result<Exit> {
         Ok(Cli { command: Command::Completions(args) }) => Ok(completions::run(&args)),
         Ok(Cli { command: Command::Man(args) }) => Ok(refused(man::run(&args))),
         Ok(Cli { command: Command::Names(args) }) => Ok(completions::names::run(&args)),
-        Err(error) => {
-            let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            // A closed standard output is no reason to fail.
-            let _ = error.print();
-            Ok(Exit::Code(if is_help { 0 } else { code::USAGE }))
-        }
+        Err(error) => Ok(misuse::answer(&error, &std::env::args_os().collect::<Vec<_>>())),
     }
 }
 

@@ -15,11 +15,11 @@ pub(crate) struct Output {
     /// Say more; twice: each confirmation.
     #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet")]
     pub(crate) verbose: u8,
-    /// Messages as text, or as one JSON object a line.
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    /// Text, or a JSON object a line.
+    #[arg(long, value_name = "text|json", hide_possible_values = true, default_value = "text")]
     pub(crate) log_format: LogFormat,
     /// Colours in messages; NO_COLOR is respected.
-    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    #[arg(long, hide_short_help = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: ColorArg,
 }
 

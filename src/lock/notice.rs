@@ -27,12 +27,30 @@ pub enum Notice {
         /// How long that goes on, where it is known.
         left: Option<Duration>,
     },
+    /// The place in the line of those who wait; told when it changes, as far as it is seen: who is far behind looks rarely.
+    Place {
+        /// Whose line.
+        key: Key,
+        /// How many are before us.
+        ahead: usize,
+    },
     /// The token may not use the line of those who wait, so that we compete with everybody at every release.
     Unqueued {
         /// Whose line.
         key: Key,
         /// Why.
         trouble: Trouble,
+    },
+    /// Somebody holds the lock with another limit than ours; told once.
+    OtherLimit {
+        /// Which key.
+        key: Key,
+        /// Who.
+        holder: Holder,
+        /// His limit.
+        theirs: u16,
+        /// Ours.
+        ours: u16,
     },
     /// Consul gave no usable answer and is asked again.
     Retrying(Trouble),

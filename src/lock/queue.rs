@@ -34,7 +34,7 @@ pub(super) struct Queue {
 
 /// Those before us. Nobody joins them: whoever comes, comes behind us.
 #[derive(Debug, PartialEq)]
-struct Ahead {
+pub(super) struct Ahead {
     /// The entries' names in their order, but for the last.
     names: Vec<String>,
     /// The one that is watched.
@@ -202,7 +202,7 @@ fn again(mut ahead: Ahead, names: &HashSet<String>, ticket: &str) -> Option<(Pla
 }
 
 /// Our place among `entries`, those before us, and the entries whose session has ended.
-fn place(entries: Vec<Entry>, ticket: Option<&str>) -> (Place, Option<Ahead>, Vec<Entry>) {
+pub(super) fn place(entries: Vec<Entry>, ticket: Option<&str>) -> (Place, Option<Ahead>, Vec<Entry>) {
     let (mut living, dead): (Vec<_>, Vec<_>) = entries
         .into_iter()
         .filter(|entry| entry.flags == QUEUE_FLAGS)

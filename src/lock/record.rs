@@ -6,6 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use super::options::Sharing;
+use crate::plain::plain;
+
 /// The value of a held key, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -17,7 +20,7 @@ pub struct Record {
     pub user: String,
     /// The program's name alone, never its arguments.
     pub command: String,
-    /// When the lock was asked for, RFC 3339 in UTC, to the second.
+    /// When the request was sent that took the lock, RFC 3339 in UTC, to the second.
     pub acquired_at: String,
     /// The session's lock delay as text, such as `30s`.
     pub lock_delay: String,
@@ -25,6 +28,12 @@ pub struct Record {
     pub run: String,
     /// `consul-lock/VERSION`.
     pub tool: String,
+    /// How many may hold the lock at a time, as far as this holder knows; absent for one.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub limit: u16,
+    /// Whether it is held, or waited for, by a reader; absent if not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
     /// Set when the key was given back on purpose and left in place: without it, a record in a key without a session
     /// means that the holder was deprived of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -51,8 +60,16 @@ impl Record {
             lock_delay: format!("{lock_delay:?}"),
             run: format!("{:016x}", fastrand::u64(..)),
             tool: concat!("consul-lock/", env!("CARGO_PKG_VERSION")).to_owned(),
+            limit: 1,
+            shared: false,
             released_at: None,
         }
+    }
+
+    /// The same record, saying how the lock is shared.
+    #[must_use]
+    pub fn sharing(self, sharing: Sharing) -> Self {
+        Self { limit: sharing.slots(), shared: sharing.is_shared(), ..self }
     }
 
     /// Reads a key's value; nothing if it is no record, which is no error: the key may be a Go client's.
@@ -68,6 +85,11 @@ impl Record {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
+    /// Dates the record anew: what was made when the waiting began would say that the lock has been held since then.
+    pub(crate) fn date(&mut self) {
+        self.acquired_at = timestamp(SystemTime::now());
+    }
+
     /// The same record, given back on purpose now.
     #[must_use]
     pub fn released(&self) -> Self {
@@ -80,7 +102,7 @@ impl Record {
         humantime::parse_duration(&self.lock_delay).ok()
     }
 
-    /// How long ago it was asked for; nothing if the clocks disagree or it is no time.
+    /// How long ago it was taken; nothing if the clocks disagree or it is no time.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
         let then = humantime::parse_rfc3339(&self.acquired_at).ok()?;
@@ -91,9 +113,17 @@ impl Record {
 impl std::fmt::Display for Record {
     /// Who it is, in a few words: `backup (pid 71 of root on web1)`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let plain = |text: &str| text.chars().filter(|c| !c.is_control()).collect::<String>();
         write!(f, "{} (pid {} of {} on {})", plain(&self.command), self.pid, plain(&self.user), plain(&self.host))
     }
+}
+
+fn one() -> u16 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // As serde wants it.
+fn is_one(limit: &u16) -> bool {
+    *limit == 1
 }
 
 fn timestamp(time: SystemTime) -> String {
@@ -103,6 +133,7 @@ fn timestamp(time: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lock::options::Limit;
 
     #[test]
     fn a_record_comes_back_as_it_was_written() {
@@ -112,6 +143,14 @@ mod tests {
         assert_eq!(record.lock_delay(), Some(Duration::from_secs(30)));
         assert!(!String::from_utf8_lossy(&record.to_value()).contains("released_at"));
         assert!(record.released().released_at.is_some());
+        let plain = String::from_utf8_lossy(&record.to_value()).into_owned();
+        assert!(!plain.contains("limit") && !plain.contains("shared"), "{plain}");
+        let limit = Limit::new(3).expect("a sane number");
+        for (sharing, text) in [(Sharing::Limit(limit), r#""limit":3"#), (Sharing::Shared, r#""shared":true"#)] {
+            let record = record.clone().sharing(sharing);
+            assert_eq!(Record::read(&record.to_value()), Some(record.clone()));
+            assert!(String::from_utf8_lossy(&record.to_value()).contains(text));
+        }
         assert_ne!(Record::new(None, Duration::ZERO).run, record.run);
     }
 

@@ -27,12 +27,30 @@ pub(crate) enum Note {
         /// How long that goes on, where it is known.
         left: Option<Duration>,
     },
+    /// The place in the line.
+    Ahead {
+        /// For which key.
+        key: Key,
+        /// How many are before us.
+        ahead: usize,
+    },
     /// There is no line to wait in.
     Unqueued {
         /// For which key.
         key: Key,
         /// Why.
         reason: String,
+    },
+    /// Somebody holds the lock with another limit.
+    OtherLimit {
+        /// Which key.
+        key: Key,
+        /// Who.
+        holder: Holder,
+        /// His limit.
+        theirs: u16,
+        /// Ours.
+        ours: u16,
     },
     /// Consul is asked again, for this reason.
     Retrying(String),
@@ -131,6 +149,27 @@ pub(crate) enum Note {
     Released,
     /// The lock was gone when it was given back.
     GoneBeforeRelease,
+    /// The file of metrics could not be written.
+    MetricsUnwritten(String),
     /// Nobody confirmed the release.
     ReleaseUnanswered(String),
+}
+
+impl Note {
+    /// Whether the lock is not waited for any more once this was told.
+    pub(crate) fn ends_waiting(&self) -> bool {
+        let goes_on = matches!(
+            self,
+            Self::Waiting { .. }
+                | Self::WaitingHere(_)
+                | Self::Delayed { .. }
+                | Self::Ahead { .. }
+                | Self::Unqueued { .. }
+                | Self::Retrying(_)
+                | Self::SessionReplaced(_)
+                | Self::StartedAgain { .. }
+                | Self::NoGuarantee(_)
+        );
+        !goes_on
+    }
 }
