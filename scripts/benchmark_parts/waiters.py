@@ -17,6 +17,18 @@ def queue_up(bench, tool, place, number, key):
     return line
 
 
+def dissolve(line):
+    """Interrupts those who wait, the last ones first, so that nobody's going wakes anybody; in batches, since each has 2 s
+    for cleaning up."""
+    everybody = [line.holder, *line.waiters]
+    while everybody:
+        batch, everybody = everybody[-20:], everybody[:-20]
+        for pid in reversed(batch):
+            process.hurry(pid)
+        for pid in batch:
+            process.stop(pid)
+
+
 def hand_overs(bench, number, turns):
     """Memory of a waiter in bytes, the agent's growth for each, and the seconds of a turn when so many wait."""
     agent = bench.server(bench.ours).pids
@@ -31,10 +43,7 @@ def hand_overs(bench, number, turns):
     process.until("the turns", lambda: len(line.order()) > turns, pause=0.001)
     last = line.order()
     each = (time.perf_counter() - begin) / (len(last) - already)
-    for pid in line.waiters:
-        process.hurry(pid)
-    for pid in [*line.waiters, line.holder]:
-        process.wait(pid)
+    dissolve(line)
     left = line.waiting() + len(line.server.sessions())
     if left:
         raise RuntimeError(f"{left} entries and sessions are left after all have gone")
@@ -58,10 +67,7 @@ def idle(bench, groups, seconds):
         memory = process.memory(tool.own(process.tree(*line.waiters))) / number
         found.append(((late - early).requests / took, (late - early).bytes / took, memory))
     for line in lines:
-        for pid in [*line.waiters, line.holder]:
-            process.hurry(pid)
-        for pid in [*line.waiters, line.holder]:
-            process.stop(pid)
+        dissolve(line)
     for proxy in proxies:
         proxy.stop()
     return found
