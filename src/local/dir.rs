@@ -88,6 +88,11 @@ impl Dir {
         Ok(Self { fd, path, network, file_mode, directory_mode })
     }
 
+    /// The directory's own path, to be listed.
+    pub(super) fn root(&self) -> &Path {
+        &self.path
+    }
+
     /// The path of the key's file, for messages and for stat(2).
     pub(super) fn path(&self, key: &Key) -> PathBuf {
         let (directories, file) = name::parts(key.as_str());

@@ -9,6 +9,7 @@
 mod dir;
 mod error;
 mod file;
+mod look;
 mod name;
 mod network;
 
@@ -25,6 +26,7 @@ use nix::sys::stat::{fstat, lstat};
 
 use dir::{Dir, flock};
 pub(crate) use error::Error;
+pub(crate) use look::{Seen, Table};
 
 /// How often a file may turn out to be another one after it was locked.
 const MAX_TRIES: u32 = 1000;

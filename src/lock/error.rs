@@ -5,6 +5,7 @@ use thiserror::Error;
 use super::key::Key;
 use super::lease::TooTight;
 use super::notice::{Holder, Loss};
+use super::record::Record;
 use crate::consul::{Address, Client, Error as ConsulError, SessionId};
 
 /// Why a lock could not be had, kept or given back.
@@ -127,6 +128,36 @@ pub enum Error {
     /// The lock was given up on request.
     #[error("gave up waiting")]
     Stopped,
+    /// A session does not hold the key, or no longer.
+    #[error("{key} is not held by session {session}: {}", now_held_by(.holder.as_ref()))]
+    NotOurs {
+        /// The lock.
+        key: Key,
+        /// The session that was to hold it.
+        session: SessionId,
+        /// Who does.
+        holder: Option<Holder>,
+    },
+    /// The lock has more keys than were named, and they are given back together.
+    #[error("{key} was acquired together with others, {keys} keys in all, under session {session}: name all of them")]
+    Part {
+        /// One of those that were named.
+        key: Key,
+        /// How many there are.
+        keys: usize,
+        /// The session that holds them.
+        session: SessionId,
+    },
+    /// The lock is held by a process that gives it back itself, and that was not meant.
+    #[error(
+        "{key} is held by {record}, which gives it back itself: end that process, or take the lock from it with consul-lock evict"
+    )]
+    Attached {
+        /// The lock.
+        key: Key,
+        /// Who holds it.
+        record: Box<Record>,
+    },
     /// The operating system gave no thread.
     #[error("cannot start a thread ({0}): raise the limit on processes (ulimit -u)")]
     Thread(#[from] std::io::Error),
@@ -155,9 +186,33 @@ impl Error {
         Self::denied(client, error, "reading the session", "session_prefix \"\" { policy = \"write\" }".to_owned())
     }
 
+    /// The error of a session that could not be renewed, or read to that end.
+    pub(super) fn denied_renewal(client: &Client, error: ConsulError) -> Self {
+        Self::denied(client, error, "renewing the session", "session_prefix \"\" { policy = \"write\" }".to_owned())
+    }
+
     /// The error of a request about a key, the lock's own or one below it.
     pub(super) fn about_key(client: &Client, key: &str, error: ConsulError) -> Self {
         Self::denied(client, error, "access to the key", key_rule(key))
+    }
+
+    /// The error of a look at the key.
+    pub(super) fn about_reading(client: &Client, key: &Key, error: ConsulError) -> Self {
+        Self::denied_reading(client, "key", key.as_str(), error)
+    }
+
+    /// The error of a look at what a rule of this kind (`key`, `key_prefix`) about this name would allow.
+    pub(super) fn denied_reading(client: &Client, kind: &str, name: &str, error: ConsulError) -> Self {
+        Self::denied(client, error, "reading", format!("{kind} {} {{ policy = \"read\" }}", quoted(name)))
+    }
+
+    /// The error of a session that could not be ended.
+    pub(super) fn denied_session_end(client: &Client, node: Option<&str>, error: ConsulError) -> Self {
+        let rule = match node {
+            Some(node) => format!("session {} {{ policy = \"write\" }}", quoted(node)),
+            None => "session_prefix \"\" { policy = \"write\" }".to_owned(),
+        };
+        Self::denied(client, error, "ending the session", rule)
     }
 
     /// A refusal that nothing else explains.
@@ -183,12 +238,24 @@ impl Error {
     }
 }
 
+fn now_held_by(holder: Option<&Holder>) -> String {
+    match holder {
+        Some(holder) => format!("{holder} has it now"),
+        None => "nobody has it; it was released, or the session has ended".to_owned(),
+    }
+}
+
 /// What is below a lock's own key is named as a whole: it has names that nobody knows before.
 fn key_rule(key: &str) -> String {
     let below =
         ["/.queue/", "/.slot/", "/.read/"].into_iter().find_map(|folder| Some(key.find(folder)? + folder.len()));
     let (kind, name) = below.map_or(("key", key), |end| ("key_prefix", &key[..end]));
-    format!("{kind} \"{}\" {{ policy = \"write\" }}", name.replace('\\', "\\\\").replace('"', "\\\""))
+    format!("{kind} {} {{ policy = \"write\" }}", quoted(name))
+}
+
+/// A text in quotes, as HCL has it.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 #[cfg(test)]

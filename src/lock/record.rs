@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::options::Sharing;
-use crate::plain::plain;
+use crate::printable::printable;
 
 /// The value of a held key, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ pub struct Record {
     pub user: String,
     /// The program's name alone, never its arguments.
     pub command: String,
-    /// When the request was sent that took the lock, RFC 3339 in UTC, to the second.
+    /// When the lock was acquired, and in the line of those who wait when it was asked for: RFC 3339 in UTC, to the second.
     pub acquired_at: String,
     /// The session's lock delay as text, such as `30s`.
     pub lock_delay: String,
@@ -38,6 +38,20 @@ pub struct Record {
     /// means that the holder was deprived of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub released_at: Option<String>,
+    /// How another process than the one that acquired the lock gives it back; absent where that one does so itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detached: Option<Detachment>,
+}
+
+/// What a process must know to give back a lock that another one acquired.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detachment {
+    /// Whether the session was made for the lock, and ends with it.
+    pub own_session: bool,
+    /// Whether the key stays in place, without a holder.
+    pub keep_key: bool,
+    /// How many keys the lock has; they are given back together.
+    pub keys: usize,
 }
 
 impl Record {
@@ -63,6 +77,7 @@ impl Record {
             limit: 1,
             shared: false,
             released_at: None,
+            detached: None,
         }
     }
 
@@ -102,7 +117,7 @@ impl Record {
         humantime::parse_duration(&self.lock_delay).ok()
     }
 
-    /// How long ago it was taken; nothing if the clocks disagree or it is no time.
+    /// How long ago it was acquired, or asked for; nothing if the clocks disagree or it is no time.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
         let then = humantime::parse_rfc3339(&self.acquired_at).ok()?;
@@ -113,7 +128,8 @@ impl Record {
 impl std::fmt::Display for Record {
     /// Who it is, in a few words: `backup (pid 71 of root on web1)`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} (pid {} of {} on {})", plain(&self.command), self.pid, plain(&self.user), plain(&self.host))
+        let [command, user, host] = [&self.command, &self.user, &self.host].map(|text| printable(text));
+        write!(f, "{command} (pid {} of {user} on {host})", self.pid)
     }
 }
 

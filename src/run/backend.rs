@@ -95,16 +95,7 @@ fn acquire_in_consul(
 ) -> Result<Held, Refused> {
     match lock::acquire(client, options, stop, &teller(inbox)) {
         Ok(holding) => Ok(Held::Consul(Box::new(holding))),
-        Err(error) => {
-            let holders = match &error {
-                lock::Error::Held { holder, .. } | lock::Error::AllHeld { holder, .. } => {
-                    vec![holder.session.to_string()]
-                }
-                lock::Error::SeveralHeld(held) => held.iter().map(|(_, holder)| holder.session.to_string()).collect(),
-                _ => Vec::new(),
-            };
-            Err(Refused { holders, ..Refused::new(Class::from(&error), &error) })
-        }
+        Err(error) => Err(Refused::by(&error)),
     }
 }
 

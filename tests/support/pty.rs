@@ -31,9 +31,12 @@ pub struct Pty {
     screen: Arc<Mutex<Vec<u8>>>,
     /// Where the next [`Pty::expect`] begins to look.
     seen: usize,
-    /// Each size in columns and rows, and how much had been written when the terminal got it.
-    sizes: Mutex<Vec<(usize, NonZero<u16>, NonZero<u16>)>>,
+    /// Each size that it had.
+    sizes: Mutex<Vec<Size>>,
 }
+
+/// How much had been written when the terminal got this size, its columns and its rows.
+type Size = (usize, NonZero<u16>, NonZero<u16>);
 
 impl Pty {
     /// Starts the command as the leader of a session on a new terminal.

@@ -2,6 +2,7 @@
 //! queue of fixed length; what finds it full is dropped and counted; and an error in writing is nobody's business.
 
 mod json;
+mod remark;
 mod text;
 mod writer;
 
@@ -16,6 +17,7 @@ use super::output::{ColorArg, LogFormat, Output};
 use crate::guard::LastWords;
 use crate::run::Note;
 use json::Json;
+pub(crate) use remark::Remarks;
 use text::Text;
 use writer::Writer;
 pub(crate) use writer::write_last;

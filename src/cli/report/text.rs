@@ -5,7 +5,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use consul_lock::duration;
 use consul_lock::lock::{Key, Loss};
-use consul_lock::plain::plain;
+use consul_lock::printable::printable;
 use nix::sys::signal::Signal;
 
 use super::{Level, is_coloured, names};
@@ -24,8 +24,9 @@ pub(super) struct Text {
     told_retrying: bool,
 }
 
+/// How much a message is to catch the eye.
 #[derive(Clone, Copy)]
-enum Tone {
+pub(super) enum Tone {
     Plain,
     Warning,
     Bad,
@@ -218,13 +219,13 @@ pub(super) fn error(message: &str, coloured: bool) -> String {
 }
 
 /// A message as it is written. What others have put into it (programs' names, a key's value) does nothing to a terminal.
-fn paint(tone: Tone, message: &str, coloured: bool) -> String {
+pub(super) fn paint(tone: Tone, message: &str, coloured: bool) -> String {
     let colour = match tone {
         Tone::Plain => AnsiColor::Cyan,
         Tone::Warning => AnsiColor::Yellow,
         Tone::Bad => AnsiColor::Red,
     };
     let style = if coloured { colour.on_default() } else { Style::new() };
-    let lines: Vec<_> = message.lines().map(plain).collect();
+    let lines: Vec<_> = message.lines().map(printable).collect();
     format!("{style}consul-lock:{style:#} {}", lines.join("\n"))
 }
