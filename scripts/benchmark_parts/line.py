@@ -1,10 +1,20 @@
 """A line of waiters who came in a known order, behind a holder who then goes: hand-over times, and who came out of turn."""
 import os
+import tempfile
 import time
 
 from . import plot, process, text
 
 NAMES = ("ours", "consul lock", "etcdctl lock", "flock")
+
+
+def work(folder, log):
+    """A script that writes down the number that it is given, and works for 20 ms."""
+    script = os.path.join(folder, "work")
+    with open(script, "w", encoding="ascii") as file:
+        file.write(f"#!/bin/sh\necho $1 >>{log}\nexec sleep 0.02\n")
+    os.chmod(script, 0o755)
+    return script
 
 
 class Line:
@@ -13,14 +23,10 @@ class Line:
     def __init__(self, bench, tool, place, key):
         self.bench, self.tool, self.place, self.key = bench, tool, place, key
         self.server = bench.server(tool)
-        self.gate, self.log, self.script = (os.path.join(bench.folder, name) for name in ("gate", "order", "work"))
-        for name in (self.gate, self.log):
-            if os.path.exists(name):
-                os.unlink(name)
+        folder = tempfile.mkdtemp(prefix="line-")
+        self.gate, self.log = os.path.join(folder, "gate"), os.path.join(folder, "order")
         os.mkfifo(self.gate)
-        with open(self.script, "w", encoding="ascii") as file:
-            file.write(f"#!/bin/sh\necho $1 >>{self.log}\nexec sleep 0.02\n")
-        os.chmod(self.script, 0o755)
+        self.script = work(folder, self.log)
         self.holder = tool.start(place, key, "cat", self.gate)
         process.until("the holder's command", lambda: process.command_below(self.holder, "cat"))
         self.waiters = []
@@ -34,7 +40,7 @@ class Line:
                 locks = [line.split() for line in file if "->" in line]
             return sum(int(fields[5]) in self.waiters for fields in locks)
         if self.tool.name == "consul lock":
-            return len(self.server.sessions()) - 1
+            return sum(session["Name"].startswith("Consul lock") for session in self.server.sessions()) - 1
         return len(self.server.keys(f"{self.key}/.queue/"))
 
     def add(self, number, in_order=True):
@@ -75,7 +81,7 @@ class Line:
 
 def work_alone(bench):
     """How long the work takes without a lock."""
-    script = os.path.join(bench.folder, "work")
+    script = work(bench.folder, os.devnull)
     times = []
     for _ in range(20):
         begin = time.perf_counter()
@@ -87,7 +93,7 @@ def work_alone(bench):
 def measure(bench):
     tools = bench.tools(*NAMES)
     sizes = bench.number([3, 10, 30, 100, 300], [3, 10, 30])
-    alone, points, rows = None, {tool.name: [] for tool in tools}, []
+    points, rows = {tool.name: [] for tool in tools}, []
     turns = {tool.name: [] for tool in tools}
     for size in sizes:
         row = [str(size)]
@@ -96,7 +102,7 @@ def measure(bench):
             line.add(size)
             line.begin()
             seconds, order = line.finish()
-            alone = alone or work_alone(bench)
+            alone = bench.work_alone()
             each = seconds / size - alone
             points[tool.name].append((size, max(each * 1000, 0.1)))
             turns[tool.name].append((size, text.violations(order)))

@@ -152,8 +152,16 @@ def build():
     return os.path.join(TARGET, "release", "consul-lock")
 
 
+# No part takes longer than this on a machine that does nothing else.
+PART_SECONDS = 400
+
+
 def terminated(*_):
     raise KeyboardInterrupt
+
+
+def overdue(*_):
+    raise RuntimeError(f"took longer than {PART_SECONDS} s")
 
 
 def main(arguments):
@@ -162,6 +170,7 @@ def main(arguments):
         tests = unittest.defaultTestLoader.loadTestsFromName("benchmark_parts.test_parts")
         return 0 if unittest.TextTestRunner(stream=sys.stderr).run(tests).wasSuccessful() else 1
     signal.signal(signal.SIGTERM, terminated)
+    signal.signal(signal.SIGALRM, overdue)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     program = os.path.abspath(options.bin) if options.bin else build()
@@ -175,6 +184,7 @@ def main(arguments):
         for name in options.part or PARTS:
             heading, measure = PARTS[name]
             bench.say(f"{name}: {heading}")
+            signal.alarm(PART_SECONDS)
             try:
                 body = measure(bench)
             except (RuntimeError, OSError) as error:
@@ -183,6 +193,7 @@ def main(arguments):
                 body = f"FAILED: {error}\n"
                 process.stop_all()
                 bench.servers.clear()
+            signal.alarm(0)
             parts.append((heading, body))
             print(f"## {heading}\n\n{body}", flush=True)
         plot = line.draw(bench) if bench.points else None

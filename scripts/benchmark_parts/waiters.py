@@ -20,13 +20,17 @@ def queue_up(bench, tool, place, number, key):
 def dissolve(line):
     """Interrupts those who wait, the last ones first, so that nobody's going wakes anybody; in batches, since each has 2 s
     for cleaning up."""
-    everybody = [line.holder, *line.waiters]
-    while everybody:
-        batch, everybody = everybody[-20:], everybody[:-20]
+    waiters = line.waiters
+    while waiters:
+        batch, waiters = waiters[-20:], waiters[:-20]
         for pid in reversed(batch):
             process.hurry(pid)
         for pid in batch:
             process.stop(pid)
+    # A signal would leave the command of some tools alive.
+    if not process.has_ended(line.holder):
+        line.begin()
+    process.wait(line.holder)
 
 
 def hand_overs(bench, number, turns):

@@ -173,7 +173,7 @@ impl Client {
         }
         let path = format!("kv/{}", encoded(key));
         let call = Call { task, method: Method::GET, path, query: &query, body: None, timeout };
-        let answer = if recurse { self.send_for(call, LONGEST_LIST) } else { self.send(call) }?;
+        let answer = if many.is_some() { self.send_for(call, LONGEST_LIST) } else { self.send(call) }?;
         // A missing key is 404 with an index and no body. Without the index it is a 404 of somebody else.
         let Some(index) = answer.index else {
             return Err(if answer.status == 200 {
