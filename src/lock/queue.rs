@@ -4,6 +4,7 @@
 //! entry without a session is a dead waiter's: whoever sees it removes it, since a session that has ended never locks
 //! anything again.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::key::Key;
@@ -25,8 +26,19 @@ pub(super) struct Queue {
     seen: bool,
     /// Nobody can come before us any more.
     first: bool,
+    /// Who was before us when we last looked; nothing when that is not known.
+    ahead: Option<Ahead>,
     /// The token may not write, or not see, what is below the key.
     unusable: bool,
+}
+
+/// Those before us. Nobody joins them: whoever comes, comes behind us.
+#[derive(Debug, PartialEq)]
+pub(super) struct Ahead {
+    /// The entries' names in their order, but for the last.
+    names: Vec<String>,
+    /// The one that is watched.
+    last: Entry,
 }
 
 /// What became of joining the line.
@@ -64,6 +76,7 @@ impl Queue {
             joined: false,
             seen: false,
             first: false,
+            ahead: None,
             unusable: false,
         }
     }
@@ -95,6 +108,12 @@ impl Queue {
         self.joined = false;
         self.seen = false;
         self.first = false;
+        self.ahead = None;
+    }
+
+    /// The entry before us has changed and is not gone, so that names do not tell where we are.
+    pub(super) fn doubt(&mut self) {
+        self.ahead = None;
     }
 
     /// Removes our entry, whose session has ended or is about to. That it fails is all the same: whoever looks next sees
@@ -138,38 +157,70 @@ impl Queue {
         }
     }
 
-    /// Looks where we are. Asks nobody once we are first: who comes later comes behind us.
+    /// Looks where we are. Asks nobody once we are first: who comes later comes behind us. Whoever has seen the line asks
+    /// for names alone, unless somebody has left it before his turn.
     pub(super) fn look(&mut self, client: &Client, timeout: Duration) -> Result<Place, Error> {
         if self.first {
             return Ok(Place::First);
         }
-        let entries = client.list(&self.prefix, Read::Consistent, timeout)?.entries;
-        let (place, dead) = place(entries, self.ticket.as_deref());
+        let known = match (self.ahead.take(), &self.ticket) {
+            (Some(ahead), Some(ticket)) => {
+                again(ahead, &client.names(&self.prefix, Read::Consistent, timeout)?.into_iter().collect(), ticket)
+            }
+            _ => None,
+        };
+        let (place, ahead) = match known {
+            Some(found) => found,
+            None => {
+                let entries = client.list(&self.prefix, Read::Consistent, timeout)?.entries;
+                let (place, ahead, dead) = place(entries, self.ticket.as_deref());
+                if !dead.is_empty() {
+                    remove(client, &dead, timeout);
+                }
+                (place, ahead)
+            }
+        };
+        self.ahead = ahead;
         self.first = place == Place::First;
         self.seen |= place != Place::Nowhere;
-        if !dead.is_empty() {
-            remove(client, &dead, timeout);
-        }
         Ok(place)
     }
 }
 
-/// Our place among `entries`, and those whose session has ended.
-pub(super) fn place(entries: Vec<Entry>, ticket: Option<&str>) -> (Place, Vec<Entry>) {
+/// Our place by the names that are there now, and those before us; nothing if the last of them has gone before his turn,
+/// so that another entry is to be watched.
+fn again(mut ahead: Ahead, names: &HashSet<String>, ticket: &str) -> Option<(Place, Option<Ahead>)> {
+    if !names.contains(ticket) {
+        return Some((Place::Nowhere, None));
+    }
+    ahead.names.retain(|name| names.contains(name));
+    match (names.contains(&ahead.last.key), ahead.names.len()) {
+        (true, others) => Some((Place::Behind { last: ahead.last.clone(), ahead: others + 1 }, Some(ahead))),
+        (false, 0) => Some((Place::First, None)),
+        (false, _) => None,
+    }
+}
+
+/// Our place among `entries`, those before us, and the entries whose session has ended.
+pub(super) fn place(entries: Vec<Entry>, ticket: Option<&str>) -> (Place, Option<Ahead>, Vec<Entry>) {
     let (mut living, dead): (Vec<_>, Vec<_>) = entries
         .into_iter()
         .filter(|entry| entry.flags == QUEUE_FLAGS)
         .partition(|entry| entry.session.is_some() || Some(entry.key.as_str()) == ticket);
     living.sort_by_key(|entry| entry.create_index);
     let Some(ahead) = living.iter().position(|entry| Some(entry.key.as_str()) == ticket) else {
-        return (Place::Nowhere, dead);
+        return (Place::Nowhere, None, dead);
     };
     if living[ahead].session.is_none() {
-        return (Place::Nowhere, dead);
+        return (Place::Nowhere, None, dead);
     }
-    match ahead.checked_sub(1).map(|last| living.swap_remove(last)) {
-        Some(last) => (Place::Behind { last, ahead }, dead),
-        None => (Place::First, dead),
+    living.truncate(ahead);
+    match living.pop() {
+        Some(last) => {
+            let names = living.into_iter().map(|entry| entry.key).collect();
+            (Place::Behind { last: last.clone(), ahead }, Some(Ahead { names, last }), dead)
+        }
+        None => (Place::First, None, dead),
     }
 }
 
@@ -212,7 +263,7 @@ mod tests {
     #[test]
     fn the_dead_are_passed_over_and_collected() {
         let line = vec![entry("a", 1, false), entry("b", 2, true), entry("c", 3, false), entry("d", 4, true)];
-        let (place, dead) = place(line, Some("d"));
+        let (place, _, dead) = place(line, Some("d"));
         assert_eq!(place, Place::Behind { last: entry("b", 2, true), ahead: 1 });
         assert_eq!(dead, [entry("a", 1, false), entry("c", 3, false)]);
     }
@@ -225,9 +276,24 @@ mod tests {
     }
 
     #[test]
+    fn names_tell_the_place_unless_the_last_left_before_his_turn() {
+        let line = ["a", "b", "c", "me"].iter().zip(1..).map(|(name, index)| entry(name, index, true)).collect();
+        let known = || Ahead { names: vec!["a".into(), "b".into()], last: entry("c", 3, true) };
+        assert_eq!(place(line, Some("me")).1, Some(known()));
+        let look = |names: &[&str]| again(known(), &names.iter().map(|&name| name.to_owned()).collect(), "me");
+        let behind = |ahead| Some(Place::Behind { last: entry("c", 3, true), ahead });
+        assert_eq!(look(&["a", "b", "c", "me", "new"]).map(|found| found.0), behind(3));
+        assert_eq!(look(&["b", "c", "me"]).map(|found| found.0), behind(2));
+        assert_eq!(look(&["c", "me"]), behind(1).map(|place| (place, Some(Ahead { names: Vec::new(), ..known() }))));
+        assert_eq!(look(&["me", "new"]), Some((Place::First, None)));
+        assert_eq!(look(&["a", "me"]), None);
+        assert_eq!(look(&["a", "b", "c"]), Some((Place::Nowhere, None)));
+    }
+
+    #[test]
     fn what_is_no_entry_of_ours_is_not_counted() {
         let stranger = Entry { flags: 0, ..entry("a", 1, false) };
-        let (place, dead) = place(vec![stranger, entry("b", 2, true)], Some("b"));
+        let (place, _, dead) = place(vec![stranger, entry("b", 2, true)], Some("b"));
         assert_eq!(place, Place::First);
         assert!(dead.is_empty());
     }

@@ -170,8 +170,13 @@ impl Attempt<'_> {
             match self.block(&last.key, last.modify_index, wait)? {
                 Ok(seen) => {
                     self.patience.answered();
-                    if seen.entry.as_ref().is_none_or(|entry| entry.modify_index != last.modify_index) {
-                        return Ok(None);
+                    match &seen.entry {
+                        None => return Ok(None),
+                        Some(entry) if entry.modify_index != last.modify_index => {
+                            self.queue.doubt();
+                            return Ok(None);
+                        }
+                        Some(_) => {}
                     }
                 }
                 Err((error, sent)) => {

@@ -172,7 +172,7 @@ impl World {
         if !self.clients[number].queued {
             return true;
         }
-        let (place, dead) = place(self.consul.below("k/.queue/"), Some(&self.ticket(number)));
+        let (place, _, dead) = place(self.consul.below("k/.queue/"), Some(&self.ticket(number)));
         for entry in dead {
             self.consul.entries.remove(&entry.key);
         }
