@@ -352,7 +352,7 @@ _consul__lock() {
             return 0
             ;;
         consul__lock__subcmd__run)
-            opts="-c -w -n -E -s -k -q -v -h -V --wait --no-wait --conflict-exit-code --retry-for --value --session --session-name --ttl --lock-delay --behavior --check --no-checks --keep-key --kill-signal --kill-after --lost-exit-code --monitor-retries --monitor-retry-time --background --no-guarantee --local --http-addr --token --token-file --ca-file --ca-path --client-cert --client-key --tls-server-name --datacenter --namespace --partition --quiet --verbose --log-format --color --help --version"
+            opts="-c -w -n -E -s -k -q -v -h -V --wait --limit --shared --no-wait --conflict-exit-code --retry-for --value --session --session-name --ttl --lock-delay --behavior --check --no-checks --keep-key --kill-signal --kill-after --lost-exit-code --monitor-retries --monitor-retry-time --background --no-guarantee --local --http-addr --token --token-file --ca-file --ca-path --client-cert --client-key --tls-server-name --datacenter --namespace --partition --quiet --verbose --log-format --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -373,6 +373,13 @@ _consul__lock() {
                     return 0
                     ;;
                 -w)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --limit)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace

@@ -34,6 +34,7 @@ complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "names" -d '
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s c -d 'Run STRING by /bin/sh -c instead of a COMMAND' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s w -l wait -d 'Give up after this long; 0 is one attempt [default: wait for ever]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l limit -d 'A semaphore: up to N holders at once, 1 to 1000 [default: 1]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s E -l conflict-exit-code -d 'Exit code for "not acquired"' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l retry-for -d 'How long a Consul that does not answer is asked again while acquiring and releasing [default: 30s]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l value -d 'What the key says while it is held [default: a record of host, pid, user, program]' -r -f
@@ -69,6 +70,7 @@ json\t''"
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l color -d 'Colours in messages; NO_COLOR is respected' -r -f -a "auto\t''
 always\t''
 never\t''"
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l shared -d 'Share the lock with others that share it, as a reader; runs without this flag are the writers'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s n -l no-wait -d 'Give up at once if somebody else has the lock: --wait 0'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l no-checks -d 'Bind the session to no health check'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l keep-key -d 'Leave the key in place on release'

@@ -42,6 +42,14 @@ fn expect_denied(agent: &Agent, rules: &str, key: &str, missing: &str) {
     assert!(agent.sessions().is_empty() && agent.kv(key).is_none());
 }
 
+/// What a run needs that does not have to wait.
+fn least_rules(key: &str) -> String {
+    format!(
+        "session_prefix \"\" {{ policy = \"write\" }}\nkey \"{key}\" {{ policy = \"write\" }}\n\
+         key_prefix \"{key}/.read/\" {{ policy = \"read\" }}"
+    )
+}
+
 #[test]
 fn a_token_with_too_few_rules_is_told_which_one_is_missing() {
     let agent = agent();
@@ -54,6 +62,9 @@ fn a_token_with_too_few_rules_is_told_which_one_is_missing() {
     // It may see that the lock is free, and is denied in the very transaction that would take it.
     expect_denied(&agent, &format!("{session_rule}\nkey \"{key}\" {{ policy = \"read\" }}"), &key, &key_rule);
     expect_denied(&agent, &format!("{session_rule}\nkey \"{key}/below\" {{ policy = \"write\" }}"), &key, &key_rule);
+    // Nobody who cannot see the readers may take the lock from them.
+    let readers_rule = format!("key_prefix \"{key}/.read/\" {{ policy = \"write\" }}");
+    expect_denied(&agent, &format!("{session_rule}\n{key_rule}"), &key, &readers_rule);
 
     let ended = run(&mut consul_lock_on(&agent), &key);
     assert_eq!(ended.code(), Some(77), "without a token: {}", ended.stderr);
@@ -65,10 +76,9 @@ fn the_rules_in_the_documentation_are_enough() {
     let page = include_str!("../docs/acl.md");
     let examples: Vec<&str> =
         page.split("```hcl\n").skip(1).map(|rest| rest.split("```").next().expect("a closed block")).collect();
-    // The second one is for the line of waiters, and of no use by itself.
-    let [basic, line, node, below] = examples[..] else { panic!("{examples:?}") };
+    let [basic, least, node, below] = examples[..] else { panic!("{examples:?}") };
     let agent = agent();
-    for rules in [basic, &format!("{basic}{line}"), node, below] {
+    for rules in [basic, least, node, below] {
         let token = agent.token_with(&rules.replace("web1", &agent.node()));
         let ended = run(&mut with_token(&agent, &token), "cron/backup");
         assert_eq!((ended.code(), ended.stdout.as_str()), (Some(0), "held\n"), "{rules}{}", ended.stderr);
@@ -124,8 +134,7 @@ fn a_server_that_has_yet_to_learn_a_good_token_costs_nothing_but_a_moment() {
 fn a_waiter_with_a_token_waits_on_while_its_server_is_restarted() {
     let mut agent = Agent::start(Options { acl: true, durable: true, ..Options::default() });
     let key = unique_key("acl");
-    let rules = format!("session_prefix \"\" {{ policy = \"write\" }}\nkey \"{key}\" {{ policy = \"write\" }}");
-    let token = agent.token_with(&rules);
+    let token = agent.token_with(&least_rules(&key));
     let holder = agent.create_session(&json!({ "NodeChecks": [] }));
     // Go's LockFlagValue; without it the key is somebody's data.
     agent.put(&format!("/v1/kv/{key}?acquire={holder}&flags={}", 0x2ddc_cbc0_58a5_0c18_u64), "");
@@ -145,8 +154,7 @@ fn a_waiter_with_a_token_waits_on_while_its_server_is_restarted() {
 fn a_token_that_is_revoked_while_the_command_runs_leaves_it_the_time_until_the_deadline() {
     let agent = agent();
     let key = unique_key("acl");
-    let rules = format!("session_prefix \"\" {{ policy = \"write\" }}\nkey \"{key}\" {{ policy = \"write\" }}");
-    let token = agent.token_with(&rules);
+    let token = agent.token_with(&least_rules(&key));
     let mut command = with_token(&agent, &token);
     // Confirmed every 1.6 s; without a confirmation SIGTERM after 6.5 s.
     command.args(["run", "--log-format", "json", "--lock-delay", "8s", "-k", "1s", "--retry-for", "1s", &key]);

@@ -173,12 +173,16 @@ fn a_token_is_told_each_rule_that_it_lacks() {
     let with = |rules: &[&str]| examine(&agent.token_with(&rules.join("\n")));
 
     let ended = with(&[session, &own]);
-    assert_eq!(ended.code(), Some(0), "{}", ended.stdout);
+    assert_eq!(ended.code(), Some(77), "{}", ended.stdout);
     expect(&ended, "version", "skip", "not shown to this token", "");
     expect(&ended, "token", "ok", "(CONSUL_HTTP_TOKEN)", "policy test-");
     expect(&ended, "queue", "warn", "no place in the line", &queue);
     expect(&ended, "slots", "skip", "matters only with --limit", &slots);
-    expect(&ended, "readers", "skip", "matters only with --shared", &readers);
+    expect(&ended, "readers", "fail", "every run looks for readers there", &readers);
+    // A run that need not write there does with less.
+    let ended = with(&[session, &own, &readers.replace("write", "read")]);
+    assert_eq!(ended.code(), Some(0), "{}", ended.stdout);
+    expect(&ended, "readers", "warn", "read and not written", &readers);
 
     // What is advised is enough, and nothing else.
     let ended = with(&[session, &own, &queue, &slots, &readers]);

@@ -179,6 +179,11 @@ fn what_consul_denies_is_77_with_the_rule_that_is_missing() {
             "the key",
             r#"key "jobs/a" { policy = "write" }"#,
         ),
+        (
+            format!(r#"{session} key "jobs/a" {{ policy = "write" }}"#),
+            "writing the key",
+            r#"key_prefix "jobs/a/.read/" { policy = "write" }"#,
+        ),
     ];
     for (rules, what, missing) in cases {
         let token = agent.token_with(&rules);
@@ -191,7 +196,8 @@ fn what_consul_denies_is_77_with_the_rule_that_is_missing() {
         agent.expect_nothing_left();
     }
     // And with just the rules that the messages name it works.
-    let token = agent.token_with(&format!(r#"{session} key "jobs/a" {{ policy = "write" }}"#));
+    let below = r#"key_prefix "jobs/a/.read/" { policy = "write" }"#;
+    let token = agent.token_with(&format!(r#"{session} key "jobs/a" {{ policy = "write" }} {below}"#));
     let mut command = consul_lock_on(&agent);
     command.env("CONSUL_HTTP_TOKEN", &token).args(["run", "jobs/a", "--", "true"]);
     let ended = Running::start(&mut command).wait(PATIENCE);

@@ -263,11 +263,11 @@ fn a_command_that_ends_within_the_first_moment_costs_no_confirmation() {
 }
 
 #[test]
-fn a_token_for_the_key_alone_is_enough_to_confirm_the_lock() {
+fn a_token_with_the_least_rules_is_enough_to_confirm_the_lock() {
     let agent = Agent::start(Options { acl: true, ..Options::default() });
     let key = unique_key("acl");
     let rules = format!("session_prefix \"\" {{ policy = \"write\" }} key \"{key}\" {{ policy = \"write\" }}");
-    let token = agent.token_with(&rules);
+    let token = agent.token_with(&format!("{rules} key_prefix \"{key}/.read/\" {{ policy = \"read\" }}"));
     let command = &mut support::consul_lock_on(&agent);
     let command = command.env("CONSUL_HTTP_TOKEN", token).args(["run", "--lock-delay", "8s", "-k", "2", &key, "-c"]);
     let end = Running::start(command.arg(diary(Duration::from_secs(9), true))).wait(SOON * 2);

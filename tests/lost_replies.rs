@@ -55,7 +55,10 @@ fn a_lock_whose_answer_is_lost_is_proven_before_the_command_runs_once() {
     let (end, lines) = run(&mut proxy, writes(Fault::LoseReply, 1), &[], &key, "exit 5");
     assert_eq!((end.code(), lines), (Some(5), 1), "{end:?}");
     let verbs: Vec<_> = transactions(&proxy).into_iter().map(|(verbs, _)| verbs.join(" ")).collect();
-    assert_eq!(verbs, ["check-not-exists lock", "check-session lock", "check-session delete"]);
+    assert_eq!(
+        verbs,
+        ["check-not-exists lock check-not-exists get-tree", "check-session lock get-tree", "check-session delete"]
+    );
     expect_nothing_left(&agent, &key);
 }
 
@@ -69,7 +72,10 @@ fn a_lock_whose_answer_comes_late_is_proven_before_the_command_runs() {
     assert_eq!((end.code(), lines), (Some(0), 1), "{end:?}");
     let transactions = transactions(&proxy);
     let verbs: Vec<_> = transactions.iter().map(|(verbs, _)| verbs.join(" ")).collect();
-    assert_eq!(verbs, ["check-not-exists lock", "check-session lock", "check-session delete"]);
+    assert_eq!(
+        verbs,
+        ["check-not-exists lock check-not-exists get-tree", "check-session lock get-tree", "check-session delete"]
+    );
     assert!(transactions[1].1.at - transactions[0].1.at >= late);
     expect_nothing_left(&agent, &key);
 }

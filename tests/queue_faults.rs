@@ -28,7 +28,9 @@ const BOUND: Duration = Duration::from_secs(60);
 fn expect_contention(hcl: &str, rules: impl Fn(&str) -> String) {
     let agent = Agent::start(Options { acl: true, hcl: hcl.to_owned(), ..Options::default() });
     let key = unique_key("acl");
-    let token = agent.token_with(&format!("session_prefix \"\" {{ policy = \"write\" }}\n{}", rules(&key)));
+    let least =
+        format!("session_prefix \"\" {{ policy = \"write\" }}\nkey_prefix \"{key}/.read/\" {{ policy = \"write\" }}");
+    let token = agent.token_with(&format!("{least}\n{}", rules(&key)));
     let with_token = |script: &str| {
         let mut command = consul_lock_on(&agent);
         command.env("CONSUL_HTTP_TOKEN", &token).args(["run", &key, "-c", script]);

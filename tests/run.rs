@@ -41,11 +41,14 @@ fn a_free_run_takes_four_writes_and_one_read() {
         assert_eq!(create.target, "/v1/session/create");
         assert_eq!([lock, release].map(|txn| txn.target.as_str()), ["/v1/txn"; 2]);
         let op = |verb: &str| (verb.to_owned(), key.clone());
-        assert_eq!(verbs(&lock.body), [op("check-not-exists"), op("lock")]);
         assert_eq!(verbs(&release.body), [op("check-session"), op("delete")]);
         let ops: Value = serde_json::from_str(&lock.body).unwrap();
         let session = ops[1]["KV"]["Session"].as_str().unwrap();
         assert_eq!(ops[1]["KV"]["Flags"], LOCK_FLAGS);
+        // Who takes the key asks in the same request who reads under it.
+        let readers = [("check-not-exists", format!("{key}/.read/{session}")), ("get-tree", format!("{key}/.read/"))];
+        let readers = readers.map(|(verb, key)| (verb.to_owned(), key));
+        assert_eq!(verbs(&lock.body), [vec![op("check-not-exists"), op("lock")], readers.into()].concat());
         assert_eq!(destroy.target, format!("/v1/session/destroy/{session}"));
 
         assert_eq!(reads[0].target, format!("/v1/kv/{key}?consistent"));

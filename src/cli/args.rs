@@ -92,6 +92,12 @@ pub(crate) struct Waiting {
     /// Give up after this long; 0 is one attempt [default: wait for ever].
     #[arg(short, long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) wait: Option<Duration>,
+    /// A semaphore: up to N holders at once, 1 to 1000 [default: 1].
+    #[arg(long, value_name = "N", conflicts_with = "shared")]
+    pub(crate) limit: Option<u32>,
+    /// Share the lock with others that share it, as a reader; runs without this flag are the writers.
+    #[arg(long)]
+    pub(crate) shared: bool,
     /// Give up at once if somebody else has the lock: --wait 0.
     #[arg(short, long, conflicts_with = "wait")]
     pub(crate) no_wait: bool,

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::time::Duration;
 
 use consul_lock::consul::{Behavior, SessionId};
-use consul_lock::lock::{self, Key, LockDelay, LockOptions, SessionOptions, Ttl};
+use consul_lock::lock::{self, Key, Limit, LockDelay, LockOptions, MAX_SHARED_VALUE, SessionOptions, Sharing, Ttl};
 
 use super::args::{BackgroundArg, BehaviorArg, RunArgs};
 use super::exit::Codes;
@@ -82,8 +82,7 @@ pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal
         }
         lock
     };
-    let chain = std::env::var("CONSUL_LOCK_CHAIN").unwrap_or_default();
-    let chain = chain.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    let chain = chain().collect();
     let plan = Plan { lock, program: found, command, kill_signal, grace, background, inherited, chain, no_guarantee };
     Ok(Meant { plan, codes, keys })
 }
@@ -137,6 +136,8 @@ fn background(arg: BackgroundArg) -> Background {
 fn local_lock(args: RunArgs, key: Key, wait: Option<Duration>, program: Option<String>) -> Result<LockPlan, Refusal> {
     let session = &args.session;
     let useless = [
+        ("--limit", args.waiting.limit.is_some()),
+        ("--shared", args.waiting.shared),
         ("--session", session.session.is_some()),
         ("--session-name", session.session_name.is_some()),
         ("--ttl", session.ttl.is_some()),
@@ -173,9 +174,11 @@ fn consul_lock(
     program: Option<String>,
 ) -> Result<LockPlan, Refusal> {
     let session_opts = session_options(&args)?;
+    let sharing = sharing(&args)?;
     let session = args.session.session.as_deref().map(str::parse::<SessionId>).transpose().map_err(Refusal::usage)?;
     let options = LockOptions {
         value: args.session.value.map(OsString::into_vec),
+        sharing,
         session,
         session_opts,
         monitor_retries: args.loss.monitor_retries,
@@ -187,6 +190,7 @@ fn consul_lock(
         keep_key: args.session.keep_key,
         no_guarantee: args.loss.no_guarantee,
         program,
+        ancestors: chain().filter_map(|session| session.parse().ok()).collect(),
         more_keys: more.to_vec(),
         ..LockOptions::new(key.clone())
     };
@@ -201,6 +205,34 @@ fn consul_lock(
     }
     let client = args.connection.client()?;
     Ok(LockPlan::Consul { client, options: Box::new(options) })
+}
+
+/// The runs that wait for this one, as far as the environment can be believed.
+fn chain() -> impl Iterator<Item = String> {
+    let chain = std::env::var("CONSUL_LOCK_CHAIN").unwrap_or_default();
+    let lines: Vec<_> = chain.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    lines.into_iter()
+}
+
+fn sharing(args: &RunArgs) -> Result<Sharing, Refusal> {
+    if let Some(limit) = args.waiting.limit {
+        return Limit::new(limit).map(Sharing::Limit).map_err(|error| Refusal::usage(format!("--limit: {error}")));
+    }
+    if !args.waiting.shared {
+        return Ok(Sharing::Exclusive);
+    }
+    if args.session.behavior == Some(BehaviorArg::Delete) {
+        return Err(Refusal::usage(lock::Error::SharedDelete));
+    }
+    if args.session.keep_key {
+        return Err(Refusal::usage(
+            "--keep-key has no meaning with --shared, which leaves no key: leave one of them out",
+        ));
+    }
+    match args.session.value.as_ref().map(|value| value.len()).filter(|length| *length > MAX_SHARED_VALUE) {
+        Some(length) => Err(Refusal::usage(lock::Error::SharedValue(length))),
+        None => Ok(Sharing::Shared),
+    }
 }
 
 fn session_options(args: &RunArgs) -> Result<SessionOptions, Refusal> {

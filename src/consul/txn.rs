@@ -131,6 +131,24 @@ impl RefusalReason {
 }
 
 impl Op<'_> {
+    /// The key, or the prefix of the keys, that it is about.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match *self {
+            Self::Lock { key, .. }
+            | Self::Unlock { key, .. }
+            | Self::Set { key, .. }
+            | Self::Cas { key, .. }
+            | Self::CheckIndex { key, .. }
+            | Self::CheckNotExists { key }
+            | Self::CheckSession { key, .. }
+            | Self::Delete { key }
+            | Self::DeleteCas { key, .. }
+            | Self::Get { key }
+            | Self::GetTree { prefix: key } => key,
+        }
+    }
+
     /// Whether it leaves everything as it is.
     fn is_read(&self) -> bool {
         matches!(
@@ -162,19 +180,7 @@ impl Op<'_> {
             Self::GetTree { .. } => "get-tree",
         };
         put("Verb", json!(verb));
-        match *self {
-            Self::Lock { key, .. }
-            | Self::Unlock { key, .. }
-            | Self::Set { key, .. }
-            | Self::Cas { key, .. }
-            | Self::CheckIndex { key, .. }
-            | Self::CheckNotExists { key }
-            | Self::CheckSession { key, .. }
-            | Self::Delete { key }
-            | Self::DeleteCas { key, .. }
-            | Self::Get { key }
-            | Self::GetTree { prefix: key } => put("Key", json!(key)),
-        }
+        put("Key", json!(self.key()));
         if let Self::Lock { value, flags, .. }
         | Self::Unlock { value, flags, .. }
         | Self::Set { value, flags, .. }

@@ -22,13 +22,13 @@ pub enum Permission {
 /// What a token may do to a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
-    /// The key itself, which is all that a lock needs.
+    /// The key itself.
     pub key: Permission,
     /// `KEY/.queue/`: a place in the line of those who wait.
     pub queue: Permission,
     /// `KEY/.slot/`: the slots of a semaphore.
     pub slots: Permission,
-    /// `KEY/.read/`: the readers of a lock that is shared.
+    /// `KEY/.read/`: the readers of a lock that is shared, whom everybody must see who takes it.
     pub readers: Permission,
 }
 

@@ -16,6 +16,8 @@ pub struct Claim {
     pub(super) key: Key,
     /// Where in Consul the claim is: the key itself, or something below it.
     pub(super) path: String,
+    /// Which slot of a semaphore it is, counted from 1; nothing for a lock without a limit.
+    pub(super) slot: Option<u16>,
     /// What marks it.
     pub(super) flags: u64,
     pub(super) value: Vec<u8>,
@@ -38,6 +40,12 @@ impl Claim {
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// Which slot of a semaphore it is, counted from 1; nothing for a lock without a limit.
+    #[must_use]
+    pub fn slot(&self) -> Option<u16> {
+        self.slot
     }
 
     /// The fencing token: the key's ModifyIndex at acquisition, which grows over the whole life of the cluster.

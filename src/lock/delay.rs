@@ -51,6 +51,59 @@ impl DelayWatch {
     }
 }
 
+/// The delays of a lock's slots, of which there is one as a rule.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Delays {
+    slots: Vec<Slot>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Slot {
+    watch: DelayWatch,
+    /// Consul refused it for a delay of which we know nothing else: not to be asked again before.
+    ask_at: Option<Moment>,
+}
+
+impl Slot {
+    fn left(&self, now: Moment) -> Option<Duration> {
+        let asked = self.ask_at.map(|moment| moment.since(now)).filter(|left| !left.is_zero());
+        self.watch.left(now).max(asked)
+    }
+}
+
+impl Delays {
+    /// Takes note of all slots as they were read, in their order.
+    pub(super) fn observe(&mut self, entries: &[Option<&Entry>], now: Moment) {
+        self.slots.resize_with(entries.len().max(self.slots.len()), Slot::default);
+        for (slot, entry) in self.slots.iter_mut().zip(entries) {
+            slot.watch.observe(*entry, now);
+        }
+    }
+
+    /// Consul refused a slot, counted from 1, which is not asked for again before `ask_at`.
+    pub(super) fn refused(&mut self, slot: u16, ask_at: Moment) {
+        if let Some(slot) = usize::from(slot).checked_sub(1).and_then(|slot| self.slots.get_mut(slot)) {
+            slot.ask_at = Some(ask_at);
+        }
+    }
+
+    /// Whether nothing may be started in a slot yet, or nothing asked.
+    pub(super) fn is_running(&self, slot: u16, now: Moment) -> bool {
+        let slot = usize::from(slot).checked_sub(1).and_then(|slot| self.slots.get(slot));
+        slot.is_some_and(|slot| slot.left(now).is_some())
+    }
+
+    /// How long until one of the delays is over, or may be.
+    pub(super) fn left(&self, now: Moment) -> Option<Duration> {
+        self.slots.iter().filter_map(|slot| slot.left(now)).min()
+    }
+
+    /// How long nothing may be started in any slot, as far as we saw the loss ourselves.
+    pub(super) fn known(&self, now: Moment) -> Option<Duration> {
+        self.slots.iter().map(|slot| slot.watch.left(now)).min().flatten()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +152,25 @@ mod tests {
         watch.observe(Some(&entry(&record, true)), at(102));
         watch.observe(Some(&entry(&record.released(), false)), at(103));
         assert_eq!(watch.left(at(103)), None);
+    }
+
+    #[test]
+    fn each_slot_has_a_delay_of_its_own() {
+        let record = Record::new(None, Duration::from_secs(40));
+        let (held, free) = (entry(&record, true), entry(&record, false));
+        let mut delays = Delays::default();
+        assert!(!delays.is_running(1, at(0)) && delays.left(at(0)).is_none() && delays.known(at(0)).is_none());
+        delays.observe(&[Some(&held), Some(&held)], at(100));
+        delays.observe(&[Some(&held), Some(&free)], at(110));
+        assert!(!delays.is_running(1, at(110)) && delays.is_running(2, at(110)));
+        // One of them can be had at any time, as far as we know.
+        assert_eq!((delays.left(at(110)), delays.known(at(110))), (Some(Duration::from_secs(40)), None));
+        delays.refused(1, at(111));
+        assert!(delays.is_running(1, at(110)) && !delays.is_running(1, at(111)));
+        assert_eq!((delays.left(at(110)), delays.known(at(110))), (Some(Duration::from_secs(1)), None));
+        delays.observe(&[Some(&free), Some(&free)], at(120));
+        assert_eq!(delays.known(at(120)), Some(Duration::from_secs(30)));
+        assert!(!delays.is_running(1, at(160)) && !delays.is_running(2, at(160)) && delays.left(at(160)).is_none());
     }
 
     #[test]

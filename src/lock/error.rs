@@ -21,6 +21,16 @@ pub enum Error {
         /// Who has it.
         holder: Holder,
     },
+    /// Every slot of a semaphore is held, and waiting was over.
+    #[error("all {slots} slots of {key} are held, one of them by {holder}")]
+    AllHeld {
+        /// The semaphore that was wanted.
+        key: Key,
+        /// How many slots it was wanted with.
+        slots: u16,
+        /// Who has one of them.
+        holder: Holder,
+    },
     /// Others have several of the lock's keys, and waiting was over.
     #[error("{}", .0.iter().map(|(key, holder)| format!("{key} is held by {holder}")).collect::<Vec<_>>().join("; "))]
     SeveralHeld(Vec<(Key, Holder)>),
@@ -45,8 +55,8 @@ pub enum Error {
     /// The key is in use for something that is no lock.
     #[error("{key} at {address:#} is no lock: {what}; it was left as it is: choose another key")]
     Foreign {
-        /// The lock that was wanted.
-        key: Key,
+        /// The key where it was found: the lock's own, or one below it.
+        key: String,
         /// Where it was found.
         address: Box<Address>,
         /// What is in the key.
@@ -105,6 +115,15 @@ pub enum Error {
         "session {0} has a lock delay of 0, with which no promise can be kept: make one with a lock delay, or pass --no-guarantee"
     )]
     NoLockDelay(SessionId),
+    /// A reader's session takes its entry along when it ends, so that a writer would not wait for his lock delay.
+    #[error(
+        "a shared lock needs the behavior \"release\": with \"delete\" nothing would be left of a reader that dies, and a writer would \
+         not wait until it is surely dead"
+    )]
+    SharedDelete,
+    /// A reader's value is read by writers together with all others'.
+    #[error("a shared lock's value has {0} bytes, {most} is the most: store less", most = super::readers::MAX_VALUE)]
+    SharedValue(usize),
     /// The lock was given up on request.
     #[error("gave up waiting")]
     Stopped,
@@ -164,6 +183,22 @@ impl Error {
     }
 }
 
+/// What is below a lock's own key is named as a whole: it has names that nobody knows before.
 fn key_rule(key: &str) -> String {
-    format!("key \"{}\" {{ policy = \"write\" }}", key.replace('\\', "\\\\").replace('"', "\\\""))
+    let below =
+        ["/.queue/", "/.slot/", "/.read/"].into_iter().find_map(|folder| Some(key.find(folder)? + folder.len()));
+    let (kind, name) = below.map_or(("key", key), |end| ("key_prefix", &key[..end]));
+    format!("{kind} \"{}\" {{ policy = \"write\" }}", name.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rule_for_what_is_below_a_key_is_for_all_of_it() {
+        assert_eq!(key_rule("a/\"b\""), r#"key "a/\"b\"" { policy = "write" }"#);
+        assert_eq!(key_rule("a/.slot/12"), r#"key_prefix "a/.slot/" { policy = "write" }"#);
+        assert_eq!(key_rule("a/.read/7c"), r#"key_prefix "a/.read/" { policy = "write" }"#);
+    }
 }

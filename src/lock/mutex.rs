@@ -128,7 +128,11 @@ impl Lock {
             return Err(Error::InUse(key.clone()));
         }
         if let Some(what) = foreign(&entry) {
-            return Err(Error::Foreign { key: key.clone(), address: Box::new(self.client.address().clone()), what });
+            return Err(Error::Foreign {
+                key: key.to_string(),
+                address: Box::new(self.client.address().clone()),
+                what,
+            });
         }
         let delete = Op::DeleteCas { key: key.as_str(), index: entry.modify_index };
         match self.client.txn(&[delete], TIMEOUT).map_err(about)? {

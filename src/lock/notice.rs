@@ -34,6 +34,17 @@ pub enum Notice {
         /// Why.
         trouble: Trouble,
     },
+    /// Somebody holds the lock with another limit than ours; told once.
+    OtherLimit {
+        /// Which key.
+        key: Key,
+        /// Who.
+        holder: Holder,
+        /// His limit.
+        theirs: u16,
+        /// Ours.
+        ours: u16,
+    },
     /// Consul gave no usable answer and is asked again.
     Retrying(Trouble),
     /// Our session ended while we waited; we go on under this new one.

@@ -19,7 +19,46 @@ pub struct Ttl(Duration);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LockDelay(Duration);
 
-/// Why a duration is not one that Consul would keep.
+/// How many may hold a semaphore at a time, 1 to [`Limit::MAX`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Limit(u16);
+
+/// How a lock is shared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// One holder. It is a writer to those who share the lock.
+    #[default]
+    Exclusive,
+    /// A semaphore: as many holders as the limit says, each in a slot of its own. The first slot is the key itself.
+    Limit(Limit),
+    /// A reader: it excludes every holder of the key itself, and no other reader.
+    Shared,
+}
+
+impl Sharing {
+    /// How many slots there are to choose from.
+    #[must_use]
+    pub fn slots(self) -> u16 {
+        match self {
+            Self::Limit(limit) => limit.0,
+            Self::Exclusive | Self::Shared => 1,
+        }
+    }
+
+    /// Whether there is one holder at most.
+    #[must_use]
+    pub fn is_exclusive(self) -> bool {
+        self.slots() == 1 && !self.is_shared()
+    }
+
+    /// Whether the lock is asked for as a reader.
+    #[must_use]
+    pub fn is_shared(self) -> bool {
+        self == Self::Shared
+    }
+}
+
+/// Why a number is not one that Consul, or a semaphore, would keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum RangeError {
     /// Outside 10 s to 24 h.
@@ -28,6 +67,28 @@ pub enum RangeError {
     /// Over 60 s.
     #[error("a lock delay is 60 s at most, not {0:?}: Consul would silently apply 60 s")]
     LockDelay(Duration),
+    /// Outside 1 to [`Limit::MAX`].
+    #[error("a limit is 1 at least and {most} at most, not {0}: whoever waits reads every slot at each hand-over", most = Limit::MAX.0)]
+    Limit(u32),
+}
+
+impl Limit {
+    /// The most holders of a semaphore. Each hand-over reads all its slots, some 500 bytes each.
+    pub const MAX: Self = Self(1000);
+
+    /// Checks the range.
+    pub fn new(limit: u32) -> Result<Self, RangeError> {
+        match u16::try_from(limit) {
+            Ok(number @ 1..) if number <= Self::MAX.0 => Ok(Self(number)),
+            _ => Err(RangeError::Limit(limit)),
+        }
+    }
+
+    /// The number itself.
+    #[must_use]
+    pub fn get(self) -> u16 {
+        self.0
+    }
 }
 
 impl Ttl {
@@ -123,6 +184,8 @@ pub struct LockOptions {
     pub more_keys: Vec<Key>,
     /// `Value`: what the key holds while it is held; a [holder record](super::Record) if absent.
     pub value: Option<Vec<u8>>,
+    /// How many may hold it at a time, and with whom it is shared.
+    pub sharing: Sharing,
     /// `Session`: lock under this session, which is then neither made nor destroyed here, but is renewed.
     pub session: Option<SessionId>,
     /// `SessionOpts`: what our own session is made with.
@@ -151,6 +214,9 @@ pub struct LockOptions {
     /// The program named in the holder record; this process's own name if absent. Never its arguments: they hold
     /// secrets, and every reader of the key sees the record.
     pub program: Option<String>,
+    /// Sessions whose holders wait for whoever wants this lock, such as the runs that this one was started by. Where
+    /// the lock cannot come free before one of them gives something up, that one is named as the holder.
+    pub ancestors: Vec<SessionId>,
 }
 
 impl LockOptions {
@@ -172,6 +238,7 @@ impl LockOptions {
             key,
             more_keys: Vec::new(),
             value: None,
+            sharing: Sharing::Exclusive,
             session: None,
             session_opts: SessionOptions::default(),
             session_name: None,
@@ -185,6 +252,7 @@ impl LockOptions {
             keep_key: false,
             no_guarantee: false,
             program: None,
+            ancestors: Vec::new(),
         }
     }
 
@@ -239,6 +307,16 @@ mod tests {
         assert!(LockDelay::new(seconds(60)).is_ok() && LockDelay::new(Duration::ZERO).is_ok());
         assert_eq!(LockDelay::new(seconds(61)), Err(RangeError::LockDelay(seconds(61))));
         assert_eq!(LockDelay::shown(seconds(90)), LockDelay::MAX);
+    }
+
+    #[test]
+    fn a_limit_is_a_sane_number() {
+        assert_eq!([1, 1000].map(|limit| Limit::new(limit).map(Limit::get)), [Ok(1), Ok(1000)]);
+        for limit in [0, 1001, 65_536, 65_537, u32::MAX] {
+            assert_eq!(Limit::new(limit), Err(RangeError::Limit(limit)));
+        }
+        assert!(RangeError::Limit(0).to_string().contains("1000 at most, not 0"), "{}", RangeError::Limit(0));
+        assert_eq!(Limit::new(3).map(|limit| Sharing::Limit(limit).slots()), Ok(3));
     }
 
     #[test]

@@ -155,7 +155,7 @@ impl Queue {
 }
 
 /// Our place among `entries`, and those whose session has ended.
-fn place(entries: Vec<Entry>, ticket: Option<&str>) -> (Place, Vec<Entry>) {
+pub(super) fn place(entries: Vec<Entry>, ticket: Option<&str>) -> (Place, Vec<Entry>) {
     let (mut living, dead): (Vec<_>, Vec<_>) = entries
         .into_iter()
         .filter(|entry| entry.flags == QUEUE_FLAGS)

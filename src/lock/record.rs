@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use super::options::Sharing;
+
 /// The value of a held key, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -25,6 +27,12 @@ pub struct Record {
     pub run: String,
     /// `consul-lock/VERSION`.
     pub tool: String,
+    /// How many may hold the lock at a time, as far as this holder knows; absent for one.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub limit: u16,
+    /// Whether it is held, or waited for, by a reader; absent if not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
     /// Set when the key was given back on purpose and left in place: without it, a record in a key without a session
     /// means that the holder was deprived of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -51,8 +59,16 @@ impl Record {
             lock_delay: format!("{lock_delay:?}"),
             run: format!("{:016x}", fastrand::u64(..)),
             tool: concat!("consul-lock/", env!("CARGO_PKG_VERSION")).to_owned(),
+            limit: 1,
+            shared: false,
             released_at: None,
         }
+    }
+
+    /// The same record, saying how the lock is shared.
+    #[must_use]
+    pub fn sharing(self, sharing: Sharing) -> Self {
+        Self { limit: sharing.slots(), shared: sharing.is_shared(), ..self }
     }
 
     /// Reads a key's value; nothing if it is no record, which is no error: the key may be a Go client's.
@@ -96,6 +112,15 @@ impl std::fmt::Display for Record {
     }
 }
 
+fn one() -> u16 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // As serde wants it.
+fn is_one(limit: &u16) -> bool {
+    *limit == 1
+}
+
 fn timestamp(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
@@ -103,6 +128,7 @@ fn timestamp(time: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lock::options::Limit;
 
     #[test]
     fn a_record_comes_back_as_it_was_written() {
@@ -112,6 +138,14 @@ mod tests {
         assert_eq!(record.lock_delay(), Some(Duration::from_secs(30)));
         assert!(!String::from_utf8_lossy(&record.to_value()).contains("released_at"));
         assert!(record.released().released_at.is_some());
+        let plain = String::from_utf8_lossy(&record.to_value()).into_owned();
+        assert!(!plain.contains("limit") && !plain.contains("shared"), "{plain}");
+        let limit = Limit::new(3).expect("a sane number");
+        for (sharing, text) in [(Sharing::Limit(limit), r#""limit":3"#), (Sharing::Shared, r#""shared":true"#)] {
+            let record = record.clone().sharing(sharing);
+            assert_eq!(Record::read(&record.to_value()), Some(record.clone()));
+            assert!(String::from_utf8_lossy(&record.to_value()).contains(text));
+        }
         assert_ne!(Record::new(None, Duration::ZERO).run, record.run);
     }
 

@@ -1,14 +1,17 @@
 //! What an entry in Consul means for somebody who wants the key, and for somebody who holds it. Pure.
 
 use super::notice::{Holder, Loss};
-use crate::consul::{Behavior, Entry, SessionId};
+use crate::consul::{Behavior, Entry, Op, SessionId};
 
 /// Flags that mark a key as a lock, the same as Go's `LockFlagValue`, so that `consul lock`, `api.Lock` and this client
 /// know each other's keys.
 pub const LOCK_FLAGS: u64 = 0x2ddc_cbc0_58a5_0c18;
 
 /// Flags of the key in which Go's `api.Semaphore` keeps its holders, `SemaphoreFlagValue`.
-const SEMAPHORE_FLAGS: u64 = 0xe0f6_9a2b_aa41_4de0;
+pub(super) const SEMAPHORE_FLAGS: u64 = 0xe0f6_9a2b_aa41_4de0;
+
+/// What is said of such a key.
+pub(super) const SEMAPHORES: &str = "a semaphore of Consul's Go client keeps its holders there (consul lock -n)";
 
 /// What a key is to somebody who wants it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,11 +40,21 @@ impl Standing {
     }
 }
 
+impl Standing {
+    /// The operation that goes on only if `key`, which was read free, is still as it was.
+    pub(super) fn check<'a>(&self, key: &'a str) -> Op<'a> {
+        match self {
+            Self::Free(index) => Op::CheckIndex { key, index: *index },
+            _ => Op::CheckNotExists { key },
+        }
+    }
+}
+
 /// Why an entry is no lock; nothing if it is one, or could become one without a loss to anybody.
 #[must_use]
 pub fn foreign(entry: &Entry) -> Option<&'static str> {
     if entry.flags == SEMAPHORE_FLAGS {
-        return Some("a semaphore of Consul's Go client keeps its holders there (consul lock -n)");
+        return Some(SEMAPHORES);
     }
     let unused = entry.flags == 0 && entry.value.is_empty();
     (entry.flags != LOCK_FLAGS && !unused).then_some("it holds data without the flags that mark a lock")

@@ -97,7 +97,9 @@ fn acquire_in_consul(
         Ok(holding) => Ok(Held::Consul(Box::new(holding))),
         Err(error) => {
             let holders = match &error {
-                lock::Error::Held { holder, .. } => vec![holder.session.to_string()],
+                lock::Error::Held { holder, .. } | lock::Error::AllHeld { holder, .. } => {
+                    vec![holder.session.to_string()]
+                }
                 lock::Error::SeveralHeld(held) => held.iter().map(|(_, holder)| holder.session.to_string()).collect(),
                 _ => Vec::new(),
             };
@@ -166,6 +168,12 @@ impl Held {
                 (key.to_string(), String::new(), format!("local:{run}"), fence.to_string(), String::new())
             }
         };
+        // Without a limit there is no slot to tell of.
+        let slots = match self {
+            Self::Consul(holding) => holding.claims().iter().map(|claim| Some(claim.slot()?.to_string())).collect(),
+            Self::Local { .. } => None,
+        };
+        let slots = slots.map(|slots: Vec<_>| ("CONSUL_LOCK_SLOT", slots.join("\n")));
         let chain = chain.iter().cloned().chain([own_link]).collect::<Vec<_>>().join("\n");
         [
             ("CONSUL_LOCK_HELD", "true".to_owned()),
@@ -176,6 +184,7 @@ impl Held {
             ("CONSUL_LOCK_CHAIN", chain),
         ]
         .into_iter()
+        .chain(slots)
         .map(|(name, value)| (name.to_owned(), value.into()))
         .collect()
     }

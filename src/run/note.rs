@@ -34,6 +34,17 @@ pub(crate) enum Note {
         /// Why.
         reason: String,
     },
+    /// Somebody holds the lock with another limit.
+    OtherLimit {
+        /// Which key.
+        key: Key,
+        /// Who.
+        holder: Holder,
+        /// His limit.
+        theirs: u16,
+        /// Ours.
+        ours: u16,
+    },
     /// Consul is asked again, for this reason.
     Retrying(String),
     /// The session died while waiting.

@@ -56,16 +56,20 @@ impl From<&lock::Error> for Class {
     fn from(error: &lock::Error) -> Self {
         use lock::Error;
         match error {
-            Error::Held { .. } | Error::SeveralHeld(_) | Error::Delayed { .. } | Error::HeldBySameSession { .. } => {
-                Self::Conflict
-            }
+            Error::Held { .. }
+            | Error::AllHeld { .. }
+            | Error::SeveralHeld(_)
+            | Error::Delayed { .. }
+            | Error::HeldBySameSession { .. } => Self::Conflict,
             Error::Denied { .. } => Self::Denied,
             Error::Foreign { .. } => Self::Configuration,
             Error::NoSuchSession { .. }
             | Error::Contradiction { .. }
             | Error::TooTight(_)
             | Error::TooManyKeys(_)
-            | Error::NoLockDelay(_) => Self::Usage,
+            | Error::NoLockDelay(_)
+            | Error::SharedDelete
+            | Error::SharedValue(_) => Self::Usage,
             Error::Consul(error) => Self::from(error),
             _ => Self::Internal,
         }

@@ -33,19 +33,27 @@ pub(super) fn check(diagnosis: &mut Diagnosis<impl FnMut(&Check)>, client: &Clie
             Check::warn(detail, rule(key, Some(".queue"))).with_data(data)
         }
     });
-    let rest = [
-        ("slots", ".slot", "--limit", below(|access| &access.slots)),
-        ("readers", ".read", "--shared", below(|access| &access.readers)),
-    ];
-    for (name, part, flag, permission) in rest {
-        diagnosis.check(name, needs, || match what(permission) {
-            None => Check::ok(format!("{key}/{part}/ may be written")),
-            Some((what, data)) => {
-                let detail = format!("{key}/{part}/ is denied (\"{what}\"), which matters only with {flag}");
-                Check::skip(detail).with_mend(rule(key, Some(part))).with_data(data)
-            }
-        });
-    }
+    let slots = below(|access| &access.slots);
+    diagnosis.check("slots", needs, || match what(slots) {
+        None => Check::ok(format!("{key}/.slot/ may be written")),
+        Some((what, data)) => {
+            let detail = format!("{key}/.slot/ is denied (\"{what}\"), which matters only with --limit");
+            Check::skip(detail).with_mend(rule(key, Some(".slot"))).with_data(data)
+        }
+    });
+    let readers = below(|access| &access.readers);
+    diagnosis.check("readers", needs, || {
+        let Some((what, data)) = what(readers) else { return Check::ok(format!("{key}/.read/ may be written")) };
+        if matches!(readers, Permission::Read(_)) {
+            let when = "which matters with --shared, and to whoever comes after a reader that died";
+            let detail = format!("{key}/.read/ may be read and not written (\"{what}\"), {when}");
+            return Check::warn(detail, rule(key, Some(".read"))).with_data(data);
+        }
+        // A run that does not see who reads might run beside it.
+        let detail =
+            format!("{key}/.read/ may be neither read nor written (\"{what}\"), and every run looks for readers there");
+        Check::fail(code::DENIED, detail, rule(key, Some(".read"))).with_data(data)
+    });
 }
 
 /// What is missing.

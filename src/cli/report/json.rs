@@ -75,6 +75,14 @@ fn word(note: &Note) -> (Level, &'static str, Value) {
         }
         Note::Delayed { key, left } => (Normal, "delayed", json!({ "key": key.as_str(), "left": left.map(seconds) })),
         Note::Unqueued { key, reason } => (Normal, "unqueued", json!({ "key": key.as_str(), "reason": reason })),
+        Note::OtherLimit { key, holder: Holder { session, record }, theirs, ours } => {
+            let holder = json!({ "session": session.to_string(), "record": record });
+            (
+                Normal,
+                "other_limit",
+                json!({ "key": key.as_str(), "holder": holder, "their_limit": theirs, "our_limit": ours }),
+            )
+        }
         Note::Retrying(why) => (Normal, "retrying", json!({ "reason": why })),
         Note::SessionReplaced(id) => (Normal, "session_replaced", json!({ "new_session": id })),
         Note::StartedAgain { lost, session } => {

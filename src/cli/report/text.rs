@@ -70,6 +70,12 @@ impl Text {
                     ),
                 )
             }
+            Note::OtherLimit { key, holder, theirs, ours } => {
+                let message = format!(
+                    "{key} is held with another limit, {theirs} and not {ours}, by {holder}: as many as the greater one may run at once"
+                );
+                (Normal, Warning, message)
+            }
             Note::Retrying(why) => {
                 let level = if std::mem::replace(&mut self.told_retrying, true) { Debug } else { Normal };
                 (level, Warning, format!("{why}; trying again"))

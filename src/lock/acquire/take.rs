@@ -9,6 +9,9 @@ use crate::consul::{Entry, Op, Refusal, RefusalReason, Txn};
 use crate::lock::claim::Claim;
 use crate::lock::error::Error;
 use crate::lock::key::Key;
+use crate::lock::options::Sharing;
+use crate::lock::readers::{READ_FLAGS, Readers};
+use crate::lock::slots;
 use crate::lock::standing::{LOCK_FLAGS, Standing};
 
 /// A consistent read asked a quorum, which elects nobody for this long: a lock transaction that was answered within it
@@ -16,10 +19,15 @@ use crate::lock::standing::{LOCK_FLAGS, Standing};
 /// the lock delay is not enforced.
 pub(super) const SAME_LEADER: Duration = Duration::from_secs(1);
 
+/// How long a slot is left alone that Consul refused for its lock delay; the pauses in between are no shorter.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+
 /// The key, as it was taken by a request that was sent at `sent`, which confirms it.
 pub(super) struct Won {
     pub(super) claim: Claim,
     pub(super) sent: Moment,
+    /// The readers that were inside.
+    pub(super) readers: Vec<Entry>,
 }
 
 /// What came of asking for the key.
@@ -35,28 +43,53 @@ pub(super) enum Asked {
 }
 
 impl Attempt<'_> {
-    /// Sends the one request that takes the key, built on a read that showed it free.
-    pub(super) fn ask(&mut self, standing: &Standing, read_at: Moment) -> Result<Asked, Error> {
-        let key = self.key.as_str();
-        let check = match standing {
-            Standing::Free(index) => Op::CheckIndex { key, index: *index },
-            _ => Op::CheckNotExists { key },
-        };
-        let lock = Op::Lock { key, session: &self.session.id, value: &self.value, flags: LOCK_FLAGS };
+    /// The key in Consul that a slot of ours is.
+    pub(super) fn path(&self, slot: u16) -> String {
+        if self.is_shared() { self.readers().own } else { slots::path(self.key, slot) }
+    }
+
+    pub(super) fn readers(&self) -> Readers {
+        Readers::of(self.key, &self.session.id)
+    }
+
+    /// Sends the one request that takes the key, or one of its slots, built on a read that showed it free.
+    pub(super) fn ask(&mut self, slot: u16, standing: &Standing, read_at: Moment) -> Result<Asked, Error> {
+        let (key, readers, witness) = (slots::path(self.key, slot), self.readers(), slots::witness(self.key));
+        let session = self.session.id.clone();
         let sent = Moment::now();
-        // After any retry the key may have been ours before this very request, which then proves nothing.
-        let first_time = !std::mem::replace(&mut self.asked, true);
-        let ops: Vec<_> = [check, lock].into_iter().chain(self.queue.leave()).collect();
+        // After any retry it may have been ours before this very request, which then proves nothing.
+        let first_time = self.asked.is_empty();
+        let is_new = !self.asked.contains(&slot);
+        self.asked.retain(|asked| *asked != slot);
+        self.asked.push(slot);
+        let mut ops = if self.is_shared() {
+            readers.enter(&key, standing, &session, &self.value)
+        } else {
+            let lock = Op::Lock { key: &key, session: &session, value: &self.value, flags: LOCK_FLAGS };
+            vec![standing.check(&key), lock]
+        };
+        if slot == 1 && !self.is_shared() {
+            // Readers keep to the key itself.
+            ops.extend(if self.sees_readers { vec![readers.list()] } else { readers.look().to_vec() });
+            if self.slots() > 1 {
+                // Or a token that may not use the other slots would do today and not tomorrow.
+                ops.push(Op::CheckNotExists { key: &witness });
+            }
+        }
+        ops.extend(self.queue.leave());
         match self.client.txn(&ops, TIMEOUT) {
             Ok(Txn::Done(entries)) => {
                 self.queue.forget();
                 let proven = first_time && Moment::now().since(read_at) < SAME_LEADER;
-                Ok(if proven { Asked::Won(Box::new(self.won(&entries, sent)?)) } else { Asked::Unproven })
+                Ok(if proven { Asked::Won(Box::new(self.won(slot, &entries, sent)?)) } else { Asked::Unproven })
             }
             Ok(Txn::Refused(refusals)) => {
                 // Refused is refused: nothing of ours is in the key.
-                self.asked = !first_time;
-                self.refused(&refusals)
+                if is_new {
+                    self.asked.pop();
+                }
+                let paths: Vec<_> = ops.iter().map(|op| op.key().to_owned()).collect();
+                self.refused(slot, &refusals, &paths)
             }
             Err(error) => {
                 self.retry_later(error, sent)?;
@@ -65,14 +98,30 @@ impl Attempt<'_> {
         }
     }
 
-    pub(super) fn refused(&mut self, refusals: &[Refusal]) -> Result<Asked, Error> {
+    /// What a refusal means; `paths` are the keys that the operations were about.
+    pub(super) fn refused(&mut self, slot: u16, refusals: &[Refusal], paths: &[String]) -> Result<Asked, Error> {
+        let readers = self.readers();
         for refusal in refusals {
+            let path = paths.get(refusal.op_index).map_or_else(|| self.key.as_str(), String::as_str);
             match refusal.reason {
-                RefusalReason::LockDelay => return Ok(Asked::Delayed),
-                RefusalReason::Denied => return Err(Error::denied_key(&self.client, self.key.as_str(), &refusal.what)),
+                RefusalReason::LockDelay => {
+                    self.delay.refused(slot, Moment::now() + ASK_AGAIN);
+                    return Ok(Asked::Delayed);
+                }
+                RefusalReason::Denied if path == readers.own && !self.is_shared() => {
+                    self.try_to_see_readers(&refusal.what)?;
+                    return Ok(Asked::Again);
+                }
+                RefusalReason::Denied => return Err(Error::denied_key(&self.client, path, &refusal.what)),
                 RefusalReason::InvalidSession => {
                     self.replace_session()?;
                     return Ok(Asked::Again);
+                }
+                RefusalReason::Exists if path == readers.own && self.asked.is_empty() => {
+                    return Err(self.held_by_same_session());
+                }
+                RefusalReason::Exists if path == slots::witness(self.key) => {
+                    return Err(self.foreign(path.to_owned(), "it is in the way of a semaphore's slots"));
                 }
                 RefusalReason::LockHeld
                 | RefusalReason::IndexChanged
@@ -89,24 +138,34 @@ impl Attempt<'_> {
     /// The key is under our session, but the answer that said so came late or not at all. While a lock delay runs,
     /// Consul refuses the lock even to the session that has the key; so it is asked for again until it is granted. The
     /// check keeps a key that was lost meanwhile from being taken blindly.
-    pub(super) fn prove(&mut self) -> Result<Option<Won>, Error> {
-        let key = self.key.as_str();
+    pub(super) fn prove(&mut self, slot: u16) -> Result<Option<Won>, Error> {
         loop {
             self.keep_session()?;
-            let session = &self.session.id;
-            let lock = Op::Lock { key, session, value: &self.value, flags: LOCK_FLAGS };
-            let ops: Vec<_> = [Op::CheckSession { key, session }, lock].into_iter().chain(self.queue.leave()).collect();
+            let (key, readers, session) = (slots::path(self.key, slot), self.readers(), self.session.id.clone());
+            let mut ops = if self.is_shared() {
+                readers.enter_again(&key, &session, &self.value)
+            } else {
+                let lock = Op::Lock { key: &key, session: &session, value: &self.value, flags: LOCK_FLAGS };
+                vec![Op::CheckSession { key: &key, session: &session }, lock]
+            };
+            if slot == 1 && !self.is_shared() {
+                ops.push(readers.list());
+            }
+            ops.extend(self.queue.leave());
             let sent = Moment::now();
             match self.client.txn(&ops, TIMEOUT) {
                 Ok(Txn::Done(entries)) => {
                     self.queue.forget();
-                    return Ok(Some(self.won(&entries, sent)?));
+                    return Ok(Some(self.won(slot, &entries, sent)?));
                 }
                 Ok(Txn::Refused(refusals)) if refusals.iter().any(|r| r.reason == RefusalReason::LockDelay) => {
                     self.patience.answered();
                     self.pause_in_delay(None)?;
                 }
-                Ok(Txn::Refused(_)) => return Ok(None),
+                Ok(Txn::Refused(_)) => {
+                    self.step_out()?;
+                    return Ok(None);
+                }
                 Err(error) => self.retry_later(error, sent)?,
             }
             if self.stop.is_thrown() {
@@ -115,28 +174,32 @@ impl Attempt<'_> {
         }
     }
 
-    fn won(&self, entries: &[Entry], sent: Moment) -> Result<Won, Error> {
-        Ok(Won { claim: self.claim(self.key, entries)?, sent })
+    fn won(&self, slot: u16, entries: &[Entry], sent: Moment) -> Result<Won, Error> {
+        let readers = if self.is_shared() { Vec::new() } else { self.readers().inside(entries) };
+        Ok(Won { claim: self.claim(self.key, slot, entries)?, sent, readers })
     }
 
     /// The claim on a key, out of the answer that says it is ours.
-    pub(super) fn claim(&self, lock: &Key, entries: &[Entry]) -> Result<Claim, Error> {
-        let (key, session) = (lock.as_str(), Some(&self.session.id));
+    pub(super) fn claim(&self, lock: &Key, slot: u16, entries: &[Entry]) -> Result<Claim, Error> {
+        let (sharing, session) = (self.options.sharing, &self.session.id);
+        let path = if sharing.is_shared() { Readers::of(lock, session).own } else { slots::path(lock, slot) };
         // An answer with another session in it was made for somebody else, and repeated by a proxy or cache.
-        let ours = |entry: &&Entry| entry.key == key && entry.session.as_ref() == session;
+        let ours = |entry: &&Entry| entry.key == path && entry.session.as_ref() == Some(session);
         let entry = entries
             .iter()
             .rfind(ours)
-            .ok_or_else(|| Error::refused(&self.client, key, "the lock's own entry was not in the answer"))?;
+            .ok_or_else(|| Error::refused(&self.client, &path, "the lock's own entry was not in the answer"))?;
         Ok(Claim {
             key: lock.clone(),
-            path: key.to_owned(),
-            flags: LOCK_FLAGS,
+            slot: matches!(sharing, Sharing::Limit(_)).then_some(slot),
+            flags: if sharing.is_shared() { READ_FLAGS } else { LOCK_FLAGS },
             value: self.value.clone(),
             record: self.options.value.is_none().then(|| self.record.clone()),
-            keep: self.options.keep_key,
+            // A reader's entry has a name that nobody uses again.
+            keep: self.options.keep_key && !sharing.is_shared(),
             fence: entry.modify_index,
             lock_index: entry.lock_index,
+            path,
         })
     }
 }

@@ -10,23 +10,25 @@ use crate::lock::notice::{Holder, Notice, Trouble};
 use crate::lock::options::LockOptions;
 use crate::lock::patience::delay_pause;
 use crate::lock::queue::{Joined, Place};
+use crate::lock::record::Record;
 use crate::lock::session::{LockSession, Touch};
+use crate::lock::slots;
 use crate::lock::standing::Standing;
 
 /// How often the second in line looks whether the first has overslept.
 const PASS_AFTER: Duration = Duration::from_secs(5);
 
 /// Consul lets a query wait for 10 minutes at most; a proxy rather less.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// A query that is answered sooner than this, and with nothing new, was not blocked: a cache or a proxy answers it.
-const QUICK: Duration = Duration::from_millis(100);
+pub(super) const QUICK: Duration = Duration::from_millis(100);
 
 /// So many of those in a row are borne.
-const QUICK_IN_A_ROW: u32 = 2;
+pub(super) const QUICK_IN_A_ROW: u32 = 2;
 
 /// The pause after each further one.
-const AGAIN: Duration = Duration::from_secs(1);
+pub(super) const AGAIN: Duration = Duration::from_secs(1);
 
 /// The longest time without a look at the line; about as long as a session lives on whose owner does not renew it.
 const LONGEST_UNSEEN: Duration = Duration::from_secs(30);
@@ -41,8 +43,8 @@ fn look_after(ahead: usize, turn: Duration) -> Duration {
 
 /// What the first in line does.
 pub(super) enum First {
-    /// Blocks until the key changes from what it was at this index.
-    Watches(u64),
+    /// Blocks until the key changes from what it was at the first index, or a slot below it from what it was at the second.
+    Watches([u64; 2]),
     /// Asks again in a moment: nothing tells when a lock delay is over.
     Pauses,
 }
@@ -51,7 +53,10 @@ impl Attempt<'_> {
     /// Tells who has the key, once for each holder, unless the waiting is over.
     pub(super) fn begin_to_wait(&mut self, holder: Holder) -> Result<(), Error> {
         if self.time_is_up() {
-            return Err(Error::Held { key: self.key.clone(), holder });
+            return Err(match self.slots() {
+                1 => Error::Held { key: self.key.clone(), holder },
+                slots => Error::AllHeld { key: self.key.clone(), slots, holder },
+            });
         }
         if self.told.as_ref().is_none_or(|told| told.session != holder.session) {
             (self.tell)(Notice::Waiting { key: self.key.clone(), holder: holder.clone() });
@@ -61,22 +66,26 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// Waits until the key is worth another look: as the first in line, until it changes from what it was at `index`;
-    /// behind somebody, until that one is gone.
+    /// Waits until the key is worth another look: as the first in line, until it changes from what it was; behind somebody,
+    /// until that one is gone.
     pub(super) fn wait_in_line(&mut self, first: &First) -> Result<ReadResult, Error> {
         loop {
             self.keep_session()?;
             if self.time_is_up() {
-                return Ok(self.read(Read::Consistent));
+                return Ok(self.look());
             }
             let sent = Moment::now();
             let place = if self.queue.is_unusable() { Ok(Place::First) } else { self.find_place() };
             match place {
                 Ok(Place::First) => match first {
-                    First::Watches(index) => return self.block(self.key.as_str(), *index, self.third()),
+                    First::Watches(indexes) if self.slots() > 1 => {
+                        self.block_on_slots(*indexes)?;
+                        return Ok(self.look());
+                    }
+                    First::Watches([index, _]) => return self.block(self.key.as_str(), *index, self.third()),
                     First::Pauses => {
-                        self.pause_in_delay(self.delay.left(Moment::now()))?;
-                        return Ok(self.read(Read::Consistent));
+                        self.pause_in_delay(self.delay.known(Moment::now()))?;
+                        return Ok(self.look());
                     }
                 },
                 Ok(Place::Behind { last, ahead }) => {
@@ -158,7 +167,7 @@ impl Attempt<'_> {
                 }
             }
             if ahead == 1 {
-                return self.look_past_the_first();
+                return self.look_past_the_first(last);
             }
             self.keep_session()?;
             if Moment::now() >= look_at || self.time_is_up() || !self.queue.is_joined() {
@@ -167,22 +176,27 @@ impl Attempt<'_> {
         }
     }
 
-    pub(super) fn look_past_the_first(&mut self) -> Result<Option<Seen>, Error> {
-        let seen = match self.read(Read::Consistent) {
+    /// What the first in line is free to take, by its record; the line is strict, and what the first may not have nobody
+    /// behind it takes.
+    pub(super) fn look_past_the_first(&mut self, first: &Entry) -> Result<Option<Seen>, Error> {
+        let seen = match self.look() {
             Ok(seen) => seen,
             Err((error, sent)) => return self.retry_later(error, sent).map(|()| None),
         };
-        self.delay.observe(seen.entry.as_ref(), Moment::now());
-        let standing = Standing::of(seen.entry.as_ref(), &self.session.id);
-        if !matches!(standing, Standing::Missing | Standing::Free(_)) {
-            self.free_before = None;
-            return Ok(None);
-        }
+        let slots = self.slots().min(Record::read(&first.value).map_or(1, |record| record.limit));
+        let entries = slots::arrange(self.key, self.slots(), seen.entry.as_ref(), &seen.below);
+        self.delay.observe(&entries, Moment::now());
+        let standing = |entry: Option<&Entry>| Standing::of(entry, &self.session.id);
+        let free: Vec<_> = (1..=slots)
+            .zip(entries.into_iter().map(standing))
+            .filter(|(_, standing)| matches!(standing, Standing::Missing | Standing::Free(_)))
+            .collect();
         // Once it was tried, it must be free for as long again.
-        if self.free_before.take().is_some_and(|before| before == standing) {
+        let before = std::mem::take(&mut self.free_before);
+        if free.iter().any(|slot| before.contains(slot)) {
             return Ok(Some(seen));
         }
-        self.free_before = Some(standing);
+        self.free_before = free;
         Ok(None)
     }
 
@@ -222,7 +236,7 @@ impl Attempt<'_> {
             return Err(Error::Delayed { key: self.key.clone() });
         }
         if !std::mem::replace(&mut self.told_delay, true) {
-            (self.tell)(Notice::Delayed { key: self.key.clone(), left: self.delay.left(Moment::now()) });
+            (self.tell)(Notice::Delayed { key: self.key.clone(), left: known });
             self.told = None;
         }
         // In parts, so that the session is renewed meanwhile.

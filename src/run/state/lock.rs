@@ -59,6 +59,9 @@ impl Run {
             Notice::Waiting { key, holder } => vec![Action::Tell(Note::Waiting { key, holder })],
             Notice::Delayed { key, left } => vec![Action::Tell(Note::Delayed { key, left })],
             Notice::Unqueued { key, trouble } => vec![Action::Tell(Note::Unqueued { key, reason: trouble.0 })],
+            Notice::OtherLimit { key, holder, theirs, ours } => {
+                vec![Action::Tell(Note::OtherLimit { key, holder, theirs, ours })]
+            }
             Notice::Retrying(trouble) => vec![Action::Tell(Note::Retrying(trouble.0))],
             Notice::SessionReplaced(id) => vec![Action::Tell(Note::SessionReplaced(id.to_string()))],
             Notice::StartedAgain { lost, session } => {

@@ -6,12 +6,13 @@
 mod at_once;
 mod round;
 
-use super::{Attempt, CLEAN_UP, ReadResult, TIMEOUT, destroy, open_session, remaining};
+use super::session::remaining;
+use super::{Attempt, CLEAN_UP, ReadResult, TIMEOUT, destroy, open_session};
 use crate::clock::Moment;
-use crate::consul::{Client, Read};
+use crate::consul::Client;
 use crate::lock::challenge::{Unproven, Verdict, challenge};
 use crate::lock::claim::Claim;
-use crate::lock::delay::DelayWatch;
+use crate::lock::delay::Delays;
 use crate::lock::error::Error;
 use crate::lock::holding::{Holding, Release};
 use crate::lock::key::Key;
@@ -23,8 +24,10 @@ use round::Round;
 /// A key that is wanted, and what is remembered of it while others are tried.
 struct Wanted<'a> {
     key: &'a Key,
-    delay: DelayWatch,
+    delay: Delays,
     told: Option<Holder>,
+    /// The token is known to see its readers.
+    sees_readers: bool,
 }
 
 /// The competition for several keys.
@@ -45,7 +48,7 @@ pub(super) struct Several<'a> {
 
 impl<'a> Several<'a> {
     pub(super) fn new(attempt: Attempt<'a>, keys: &[&'a Key]) -> Self {
-        let want = |&key| Wanted { key, delay: DelayWatch::default(), told: None };
+        let want = |&key| Wanted { key, delay: Delays::default(), told: None, sees_readers: false };
         let (client, stop) = (attempt.client.clone(), attempt.stop.clone());
         let wanted = keys.iter().map(want).collect();
         Self { attempt, wanted, client, stop, claims: Vec::new(), asked: false }
@@ -64,7 +67,10 @@ impl<'a> Several<'a> {
     }
 
     fn compete(&mut self, first: Vec<ReadResult>) -> Result<Holding, Error> {
-        if let Some(holding) = self.all_at_once(first)? {
+        // Which slot of each is free is a matter of chance, and readers come in one by one anyway.
+        if self.attempt.options.sharing.is_exclusive()
+            && let Some(holding) = self.all_at_once(first)?
+        {
             return Ok(holding);
         }
         if self.asked {
@@ -110,7 +116,7 @@ impl<'a> Several<'a> {
     fn take_each(&mut self, round: &Round) -> Result<Moment, Error> {
         for number in 0..self.wanted.len() {
             self.turn_to(number);
-            let first = self.attempt.read(Read::Consistent);
+            let first = self.attempt.look();
             let result = self.attempt.compete(first);
             self.turn_from(number);
             round.hold(&self.attempt.session.id, result?.claim);
@@ -145,9 +151,11 @@ impl<'a> Several<'a> {
         attempt.told = wanted.told.take();
         attempt.told_delay = false;
         attempt.queue = Queue::new(wanted.key);
-        attempt.free_before = None;
+        attempt.watches = None;
+        attempt.free_before.clear();
         attempt.quick = 0;
-        attempt.asked = false;
+        attempt.asked.clear();
+        attempt.sees_readers = wanted.sees_readers;
     }
 
     /// Keeps what the attempt has seen of the key.
@@ -181,7 +189,9 @@ impl<'a> Several<'a> {
         let result = held.free_keys(&Stop::new(), CLEAN_UP);
         if std::mem::take(&mut self.asked) {
             let (client, until) = (self.client.separate(), Moment::now() + CLEAN_UP);
-            self.wanted.iter().for_each(|wanted| self.attempt.take_back(&client, wanted.key, &|| remaining(until)));
+            self.wanted
+                .iter()
+                .for_each(|wanted| self.attempt.take_back(&client, wanted.key.as_str(), &|| remaining(until)));
         }
         result
     }
