@@ -14,8 +14,8 @@ use super::exit::Codes;
 use super::program;
 use super::refusal::Refusal;
 use crate::guard::{self, Background, Inherited};
-use crate::local::{Locks, Place};
-use crate::run::{LockPlan, Plan};
+use crate::local::{self, Locks, Place};
+use crate::run::{LockPlan, Plan, Wanted};
 
 /// A run as it was meant.
 pub(crate) struct Meant {
@@ -64,13 +64,11 @@ pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal
     let wait = if args.waiting.no_wait { Some(Duration::ZERO) } else { args.waiting.wait };
     let (kill_signal, background) = (args.loss.kill_signal, background(args.loss.background));
     let lock = if args.local.local.is_some() {
-        let lock = local_lock(args, key.clone(), wait, program)?;
-        if let LockPlan::Local { locks, .. } = &lock
-            && locks.are_on_network()
-        {
+        let wanted = local_lock(args, keys.clone(), wait, program)?;
+        if wanted.locks.are_on_network() {
             no_guarantee.push("the locks are on a network file system, whose server may forget them");
         }
-        lock
+        LockPlan::Local(wanted)
     } else {
         let lock = consul_lock(args, (key, more), wait, grace, program)?;
         if let LockPlan::Consul { options, .. } = &lock
@@ -109,9 +107,6 @@ fn keys(args: &RunArgs) -> Result<Vec<Key>, Refusal> {
     if keys.len() > LockOptions::MAX_KEYS {
         return Err(Refusal::usage(lock::Error::TooManyKeys(keys.len())));
     }
-    if keys.len() > 1 && args.local.local.is_some() {
-        return Err(Refusal::usage("--local takes one key: nest one run in another, always in the same order"));
-    }
     Ok(keys)
 }
 
@@ -133,11 +128,14 @@ fn background(arg: BackgroundArg) -> Background {
     }
 }
 
-fn local_lock(args: RunArgs, key: Key, wait: Option<Duration>, program: Option<String>) -> Result<LockPlan, Refusal> {
+fn local_lock(
+    args: RunArgs,
+    keys: Vec<Key>,
+    wait: Option<Duration>,
+    program: Option<String>,
+) -> Result<Wanted, Refusal> {
     let session = &args.session;
     let useless = [
-        ("--limit", args.waiting.limit.is_some()),
-        ("--shared", args.waiting.shared),
         ("--session", session.session.is_some()),
         ("--session-name", session.session_name.is_some()),
         ("--ttl", session.ttl.is_some()),
@@ -156,6 +154,13 @@ fn local_lock(args: RunArgs, key: Key, wait: Option<Duration>, program: Option<S
             "{flag} has no meaning with --local, which uses no Consul: leave one of them out"
         )));
     }
+    let sharing = sharing(&args)?;
+    if sharing.slots() > local::MAX_SLOTS {
+        return Err(Refusal::usage(format!(
+            "--limit: with --local {} is the most: whoever waits needs a thread for each slot",
+            local::MAX_SLOTS
+        )));
+    }
     let place = match args.local.local {
         Some(Some(dir)) => Place::Dir(dir.into()),
         Some(None) | None => Place::Own,
@@ -163,7 +168,7 @@ fn local_lock(args: RunArgs, key: Key, wait: Option<Duration>, program: Option<S
     let locks = Locks::open(place, args.loss.no_guarantee)
         .map_err(|error| if error.is_config() { Refusal::configuration(error) } else { Refusal::usage(error) })?;
     let value = args.session.value.map(OsString::into_vec);
-    Ok(LockPlan::Local { locks, key, wait, value, program })
+    Ok(Wanted { locks, keys, sharing, wait, value, program, ancestors: chain().collect() })
 }
 
 fn consul_lock(

@@ -20,6 +20,8 @@ pub(crate) enum Event {
         key: Key,
         /// Who has it.
         holder: Option<Record>,
+        /// What is said should that not change in time; its holders are those for whom to wait would be for ever.
+        refused: Refused,
     },
     /// The lock has something to tell.
     Lock(Notice),

@@ -14,12 +14,14 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
 mod backend;
 mod event;
+mod here;
 mod note;
 mod outcome;
 mod signals;
 mod state;
 
 pub(crate) use backend::LockPlan;
+pub(crate) use here::Wanted;
 pub(crate) use note::Note;
 #[cfg(test)]
 pub(crate) use outcome::Refused;
@@ -222,7 +224,7 @@ impl<R: FnMut(Note)> Loop<R> {
 
     fn start(&mut self, deadline: Option<Moment>) {
         let (Some(held), Some(guard)) = (&self.held, &self.guard) else { return };
-        let started = guard.start(&held.environment(&self.chain), deadline, held.descriptor());
+        let started = guard.start(&held.environment(&self.chain), deadline, &held.descriptors());
         if started.is_err() {
             // A guard that cannot be told is a guard that is gone; its line says so, too.
             let _ = self.inbox.send(Input::Event(Event::GuardSilent));

@@ -19,7 +19,12 @@ pub(crate) enum Note {
         holder: Holder,
     },
     /// The same, on this machine alone, by the record in the lock's file.
-    WaitingHere(Option<Record>),
+    WaitingHere {
+        /// Which key.
+        key: Key,
+        /// Who has it.
+        holder: Option<Record>,
+    },
     /// Nobody has the lock but nobody may have it yet.
     Delayed {
         /// Which key.

@@ -1,7 +1,7 @@
 //! How a run can end.
 
 use consul_lock::consul::Error as ConsulError;
-use consul_lock::lock::{self, Key, Loss, Record};
+use consul_lock::lock::{self, Loss};
 use nix::sys::signal::Signal;
 
 /// How a run ended; one table turns it into an exit code.
@@ -95,15 +95,5 @@ impl Refused {
     /// Refused for a reason that has nothing to do with a holder.
     pub(crate) fn new(class: Class, message: impl ToString) -> Self {
         Self { class, message: message.to_string(), holders: Vec::new() }
-    }
-
-    /// Somebody else has the lock on this machine.
-    pub(crate) fn held_here(key: &Key, holder: Option<&Record>) -> Self {
-        let message = match holder {
-            Some(record) => format!("{key} is held by {record}"),
-            None => format!("{key} is held by another process on this machine"),
-        };
-        let holders = holder.map(|record| format!("local:{}", record.run)).into_iter().collect();
-        Self { class: Class::Conflict, message, holders }
     }
 }
