@@ -8,7 +8,6 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -39,7 +38,6 @@ pub(super) fn readers(book: &File, key: &File) -> io::Result<Vec<Holder>> {
 #[derive(Debug)]
 pub(super) struct Book {
     file: File,
-    pub(super) path: PathBuf,
 }
 
 impl Book {
@@ -47,7 +45,7 @@ impl Book {
     pub(super) fn lock(dir: &Arc<Dir>, key: &Key) -> Result<Self, Error> {
         for _ in 0..MAX_TRIES {
             if let Try::Won(book) = attempt(dir, key, Part::Book, FlockArg::LockExclusive, &AtomicBool::new(false))? {
-                return Ok(Self { file: book.file, path: book.path });
+                return Ok(Self { file: book.file });
             }
         }
         Err(Error::Unsteady(dir.path(key, Part::Book)))
@@ -111,8 +109,8 @@ mod tests {
 
     fn book(dir: &Path) -> Book {
         let path = dir.join("book");
-        let file = File::options().read(true).write(true).create(true).truncate(false).open(&path).unwrap();
-        Book { file, path }
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(path).unwrap();
+        Book { file }
     }
 
     fn runs(book: &Book, key: &File) -> Vec<String> {

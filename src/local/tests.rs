@@ -121,13 +121,17 @@ fn a_waiter_notices_that_the_file_was_deleted_and_waits_for_the_new_one() {
     let waiting = Arc::clone(&locks);
     thread::spawn(move || sender.send(waiting.lock(&key("a"), Sharing::Exclusive)));
     await_waiter(first.file().0.metadata().unwrap().ino());
-    fs::remove_file(first.file().1).unwrap();
-    let second = locks.try_lock(&key("a"), Sharing::Exclusive).unwrap().unwrap();
-    let inode = second.file().0.metadata().unwrap().ino();
+    let path = first.file().1.to_owned();
+    fs::remove_file(&path).unwrap();
+    assert!(locks.try_lock(&key("a"), Sharing::Exclusive).unwrap().is_none(), "somebody waits");
+    // Another program, which knows no gate.
+    let second = File::options().read(true).write(true).open(&path).unwrap();
+    flock(second.as_fd(), FlockArg::LockExclusive).unwrap();
+    let inode = second.metadata().unwrap().ino();
     first.release().unwrap();
     await_waiter(inode);
     assert!(receiver.try_recv().is_err());
-    second.release().unwrap();
+    flock(second.as_fd(), FlockArg::Unlock).unwrap();
     let won = receiver.recv_timeout(Duration::from_secs(10)).unwrap().unwrap();
     assert_eq!(won.file().0.metadata().unwrap().ino(), inode);
 }
