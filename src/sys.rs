@@ -11,6 +11,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::cmsg_space;
 use nix::errno::Errno;
@@ -81,6 +82,65 @@ pub(crate) fn interrupt_by(signal: Signal) -> io::Result<()> {
     // SAFETY: the handler does nothing, and so nothing that a signal's context forbids.
     unsafe { sigaction(signal, &action) }?;
     Ok(())
+}
+
+/// Whether a line of ours is on the terminal that must go before we are stopped.
+pub(crate) static DRAWN: AtomicBool = AtomicBool::new(false);
+
+/// Takes it away: back to its beginning, and nothing from there on (ECMA-48, CR and ED).
+pub(crate) const ERASE: &str = "\r\x1b[J";
+
+/// From now on Ctrl-Z first takes the line away that [`DRAWN`] tells of. Where SIGTSTP is not at its default nothing
+/// changes: whoever ignores it is not stopped.
+pub(crate) fn erase_before_stop() {
+    replace_action(|before| matches!(before, SigHandler::SigDfl), SigHandler::Handler(erase_and_stop));
+}
+
+/// Takes [`erase_before_stop`] back.
+pub(crate) fn stop_as_ever() {
+    replace_action(|before| matches!(before, SigHandler::Handler(_)), SigHandler::SigDfl);
+}
+
+/// Gives SIGTSTP another action if its present one is as expected.
+fn replace_action(is_expected: impl Fn(SigHandler) -> bool, to: SigHandler) {
+    let action = |handler| SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
+    // SAFETY: the one handler that is ever installed here does what a handler may, and no more.
+    unsafe {
+        if let Ok(before) = sigaction(Signal::SIGTSTP, &action(to))
+            && !is_expected(before.handler())
+        {
+            let _ = sigaction(Signal::SIGTSTP, &before);
+        }
+    }
+}
+
+/// What a program has to do that wants to know of SIGTSTP and be stopped all the same (Stevens' APUE, 10.21): its default
+/// action for a moment, by which the kernel also sees to it that nobody is stopped whom nobody could continue.
+extern "C" fn erase_and_stop(number: libc::c_int) {
+    let errno = Errno::last_raw();
+    // SAFETY: poll, write, sigaction, raise and pthread_sigmask may be called by a handler (signal-safety(7)), and all
+    // pointers are to this function's own variables; zeroed memory is the default action, and a valid signal set.
+    unsafe {
+        let mut polled = libc::pollfd { fd: libc::STDERR_FILENO, events: libc::POLLOUT, revents: 0 };
+        // A terminal that takes nothing must not keep us from being stopped.
+        if DRAWN.swap(false, Ordering::SeqCst)
+            && libc::poll(&raw mut polled, 1, 0) == 1
+            && polled.revents & libc::POLLOUT != 0
+        {
+            libc::write(libc::STDERR_FILENO, ERASE.as_ptr().cast(), ERASE.len());
+        }
+        let (mut ours, mut mask, mut only_this) = MaybeUninit::zeroed().assume_init();
+        let default = MaybeUninit::<libc::sigaction>::zeroed().assume_init();
+        libc::sigaction(number, &raw const default, &raw mut ours);
+        libc::raise(number);
+        libc::sigemptyset(&raw mut only_this);
+        libc::sigaddset(&raw mut only_this, number);
+        // Here we are stopped, and go on.
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const only_this, &raw mut mask);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const mask, ptr::null_mut());
+        libc::sigaction(number, &raw const ours, ptr::null_mut());
+    }
+    Errno::set_raw(errno);
 }
 
 /// Whether `descriptor` is open.

@@ -1,6 +1,7 @@
 //! What is typed. clap's structs go no further than the [plan](super::plan), which says what was meant.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -11,12 +12,17 @@ use super::completions::CompletionsArgs;
 use super::completions::names::NamesArgs;
 use super::connection::Connection;
 use super::doctor::DoctorArgs;
+use super::evict::EvictArgs;
+use super::list::ListArgs;
 use super::man::ManArgs;
 use super::output::Output;
 use super::signal;
+use super::status::StatusArgs;
+use super::wait::WaitArgs;
 
 const EXAMPLES: &str = "\
 Examples:
+  # on the first machine that gets there, and on no other at the same time
   consul-lock run cron/backup -- /usr/local/bin/backup --full
   consul-lock run -n cron/report -c 'make report && make publish'    # give up at once if somebody else does it
   consul-lock run -w 10m deploy/web -- ./deploy.sh
@@ -32,7 +38,7 @@ Examples:
 /// Runs a command while holding a Consul lock; it and everything it started is dead before anybody else can hold the
 /// lock.
 #[derive(Debug, Parser)]
-#[command(name = "consul-lock", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "consul-lock", version, propagate_version = true, max_term_width = 100, after_long_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -41,10 +47,18 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Hold the lock while a command runs.
-    #[command(after_help = EXAMPLES)]
+    #[command(after_help = "More flags and examples: consul-lock run --help", after_long_help = EXAMPLES)]
     Run(Box<RunArgs>),
+    /// Show who holds a lock, since when, from where, and who waits for it.
+    Status(Box<StatusArgs>),
+    /// List the locks below a prefix.
+    List(Box<ListArgs>),
+    /// Wait until nobody holds a lock.
+    Wait(Box<WaitArgs>),
+    /// Take a lock from its holder by ending its session.
+    Evict(Box<EvictArgs>),
     /// Check all that a lock needs, each with its mend.
-    #[command(after_help = DOCTOR_EXAMPLES)]
+    #[command(after_help = "More flags and examples: consul-lock doctor --help", after_long_help = DOCTOR_EXAMPLES)]
     Doctor(Box<DoctorArgs>),
     /// Print completions for a shell.
     Completions(CompletionsArgs),
@@ -60,15 +74,17 @@ pub(crate) enum Command {
     override_usage = "consul-lock run [OPTIONS] <KEY>... -- <COMMAND> [ARG]...\n       consul-lock run [OPTIONS] <KEY>... -c <STRING>"
 )]
 pub(crate) struct RunArgs {
-    /// The lock: a key in Consul's KV store, such as cron/backup; or several keys, of which the command gets all or none.
+    /// The lock: a key in Consul's KV, such as cron/backup.
+    ///
+    /// Or several keys, of which the command gets all or none.
     #[arg(required = true, num_args = 1.., value_name = "KEY")]
     pub(crate) keys: Vec<String>,
 
-    /// The command and its arguments, run as they are, without a shell.
+    /// The command and its arguments; no shell is involved.
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
 
-    /// Run STRING by /bin/sh -c instead of a COMMAND.
+    /// Run /bin/sh -c STRING instead of a COMMAND.
     #[arg(short = 'c', value_name = "STRING", conflicts_with = "command")]
     pub(crate) shell: Option<OsString>,
 
@@ -84,12 +100,20 @@ pub(crate) struct RunArgs {
     pub(crate) connection: Connection,
     #[command(flatten)]
     pub(crate) output: Output,
+    /// Write the outcome here, for Prometheus.
+    ///
+    /// For node_exporter's textfile collector: whether the lock was acquired and lost, how long it was waited for and held, the
+    /// exit code, the last success.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) metrics_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Waiting")]
 pub(crate) struct Waiting {
-    /// Give up after this long; 0 is one attempt [default: wait for ever].
+    /// Give up after this; 0 is one attempt.
+    ///
+    /// Without it, wait for ever [default: wait for ever]. A duration is written as 15s, 1m30s or 500ms; a bare number is seconds.
     #[arg(short, long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) wait: Option<Duration>,
     /// A semaphore: up to N holders at once, 1 to 1000 [default: 1].
@@ -98,14 +122,14 @@ pub(crate) struct Waiting {
     /// Share the lock with others that share it, as a reader; runs without this flag are the writers.
     #[arg(long)]
     pub(crate) shared: bool,
-    /// Give up at once if somebody else has the lock: --wait 0.
+    /// Give up at once if it is taken: --wait 0.
     #[arg(short, long, conflicts_with = "wait")]
     pub(crate) no_wait: bool,
     /// Exit code for "not acquired".
     #[arg(short = 'E', long, value_name = "0-255", default_value_t = super::exit::code::CONFLICT)]
     pub(crate) conflict_exit_code: u8,
     /// How long a Consul that does not answer is asked again while acquiring and releasing [default: 30s].
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    #[arg(long, hide_short_help = true, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) retry_for: Option<Duration>,
 }
 
@@ -113,29 +137,32 @@ pub(crate) struct Waiting {
 #[command(next_help_heading = "Session")]
 pub(crate) struct Session {
     /// What the key says while it is held [default: a record of host, pid, user, program].
-    #[arg(long, value_name = "TEXT", conflicts_with = "session")]
+    #[arg(long, hide_short_help = true, value_name = "TEXT", conflicts_with = "session")]
     pub(crate) value: Option<OsString>,
-    /// Lock under this session, which is renewed but neither made nor destroyed here.
+    /// Lock under this session, not one of our own.
+    ///
+    /// It is renewed, but neither made nor destroyed here.
     #[arg(long, value_name = "ID")]
     pub(crate) session: Option<String>,
     /// The session's name [default: consul-lock KEY].
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, hide_short_help = true, value_name = "TEXT")]
     pub(crate) session_name: Option<String>,
     /// The session's TTL, 10s to 24h [default: 15s].
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) ttl: Option<Duration>,
-    /// Consul's pause between a lost lock and its next holder, up to 60s: the time that the promise is kept in
-    /// [default: 30s].
+    /// Pause between a lost lock and its next holder.
+    ///
+    /// Consul keeps it, up to 60s; it is the time that the promise is kept in [default: 30s].
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) lock_delay: Option<Duration>,
     /// What becomes of the key when the session ends by itself [default: release].
-    #[arg(long, value_name = "WHAT")]
+    #[arg(long, hide_short_help = true, value_name = "WHAT")]
     pub(crate) behavior: Option<BehaviorArg>,
     /// Bind the session to this health check instead of serfHealth; repeatable.
-    #[arg(long = "check", value_name = "ID", conflicts_with = "no_checks")]
+    #[arg(long = "check", hide_short_help = true, value_name = "ID", conflicts_with = "no_checks")]
     pub(crate) checks: Vec<String>,
     /// Bind the session to no health check.
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub(crate) no_checks: bool,
     /// Leave the key in place on release.
     #[arg(long)]
@@ -145,33 +172,35 @@ pub(crate) struct Session {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "On loss")]
 pub(crate) struct OnLoss {
-    /// First signal to the command and all that it started.
+    /// First signal to the whole tree.
     #[arg(short = 's', long, value_name = "SIGNAL", default_value = "TERM", value_parser = signal::parse)]
     pub(crate) kill_signal: Signal,
-    /// Time between that and SIGKILL; 0 is SIGKILL at once [default: 5s].
+    /// SIGKILL after that; 0: at once [default: 5s].
     #[arg(short = 'k', long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) kill_after: Option<Duration>,
     /// Exit code for a lost lock.
-    #[arg(long, value_name = "0-255", default_value_t = super::exit::code::LOST)]
+    #[arg(long, hide_short_help = true, value_name = "0-255", default_value_t = super::exit::code::LOST)]
     pub(crate) lost_exit_code: u8,
     /// Failed confirmations in a row before the lock counts as lost [default: as many as the lease has time for].
-    #[arg(long, value_name = "N")]
+    #[arg(long, hide_short_help = true, value_name = "N")]
     pub(crate) monitor_retries: Option<u32>,
     /// The pause after a failed confirmation [default: 1s].
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    #[arg(long, hide_short_help = true, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) monitor_retry_time: Option<Duration>,
-    /// What happens to processes that the command leaves behind.
-    #[arg(long, value_name = "WHAT", default_value = "kill")]
+    /// What becomes of processes that it leaves behind.
+    #[arg(long, hide_short_help = true, value_name = "WHAT", default_value = "kill")]
     pub(crate) background: BackgroundArg,
     /// Go on where the promise cannot be kept; every run says so.
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub(crate) no_guarantee: bool,
 }
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "One machine")]
 pub(crate) struct Local {
-    /// Lock among this user's processes on this machine only, without Consul; with DIR, among all that name it.
+    /// Lock on this machine only, without Consul.
+    ///
+    /// Among this user's processes; with DIR, among all that name it.
     #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
     // Two options: `--local=` with an unset variable behind it must not pass for `--local`, or those who share the
     // directory would not exclude each other.

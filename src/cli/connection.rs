@@ -9,38 +9,42 @@ use consul_lock::consul::{ConfigError, Secret, Settings};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Connection {
-    /// Consul's address: host:port, http://, https:// or unix:// [CONSUL_HTTP_ADDR, default: http://127.0.0.1:8500].
+    /// Consul's address [CONSUL_HTTP_ADDR].
+    ///
+    /// As host:port, http://, https:// or unix://; without any, http://127.0.0.1:8500.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) http_addr: Option<String>,
     /// ACL token; others can see it in a list of processes, so rather use a file [CONSUL_HTTP_TOKEN].
-    #[arg(long, value_name = "TOKEN")]
+    #[arg(long, hide_short_help = true, value_name = "TOKEN")]
     pub(crate) token: Option<String>,
-    /// File with the ACL token; wins over --token [CONSUL_HTTP_TOKEN_FILE].
+    /// ACL token's file [CONSUL_HTTP_TOKEN_FILE].
+    ///
+    /// It wins over --token.
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// CA certificate in PEM [CONSUL_CACERT].
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, hide_short_help = true, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
     /// Folder of CA certificates in PEM [CONSUL_CAPATH].
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, hide_short_help = true, value_name = "DIR")]
     pub(crate) ca_path: Option<PathBuf>,
     /// Client certificate in PEM [CONSUL_CLIENT_CERT].
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, hide_short_help = true, value_name = "FILE")]
     pub(crate) client_cert: Option<PathBuf>,
     /// The client certificate's key in PEM [CONSUL_CLIENT_KEY].
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, hide_short_help = true, value_name = "FILE")]
     pub(crate) client_key: Option<PathBuf>,
     /// Name that the server's certificate must carry [CONSUL_TLS_SERVER_NAME].
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, hide_short_help = true, value_name = "NAME")]
     pub(crate) tls_server_name: Option<String>,
     /// Datacenter of the lock [default: the agent's].
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, hide_short_help = true, value_name = "NAME")]
     pub(crate) datacenter: Option<String>,
     /// Namespace, Consul Enterprise [CONSUL_NAMESPACE].
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, hide_short_help = true, value_name = "NAME")]
     pub(crate) namespace: Option<String>,
     /// Partition, Consul Enterprise [CONSUL_PARTITION].
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, hide_short_help = true, value_name = "NAME")]
     pub(crate) partition: Option<String>,
 }
 

@@ -8,6 +8,8 @@ use crate::sys;
 
 /// sysexits(3) and the shell's conventions, as docs/exit-codes.md explains them.
 pub(crate) mod code {
+    /// `status`: nobody holds it.
+    pub(crate) const FREE: u8 = 1;
     /// Usage, and a promise that the settings cannot keep.
     pub(crate) const USAGE: u8 = 64;
     /// Consul is not there, or has no leader.

@@ -23,7 +23,9 @@ pub(crate) struct ManArgs {
 /// # Errors
 /// There is no such command, or the page could not be made.
 pub(crate) fn run(args: &ManArgs) -> Result<Exit, Refusal> {
-    let mut cli = Cli::command().disable_help_subcommand(true);
+    // What the short help leaves out has its text in the manual all the same.
+    let shown = |command: Command| command.mut_args(|arg| arg.hide_short_help(false));
+    let mut cli = Cli::command().disable_help_subcommand(true).mut_subcommands(shown);
     // Gives each command the name of its page, and the program's version.
     cli.build();
     let Some(name) = &args.command else { return Ok(print(&page(cli))) };

@@ -4,19 +4,30 @@ mod args;
 mod completions;
 mod connection;
 mod doctor;
+mod evict;
 mod exit;
+mod interrupt;
+mod list;
+mod live;
 mod man;
+mod metrics;
+mod misuse;
 mod output;
 mod plan;
 mod program;
 mod refusal;
 mod report;
 mod run;
+mod shown;
 mod signal;
+mod source;
+mod status;
+mod stdout;
 mod systemd;
+mod table;
+mod wait;
 
 use clap::Parser as _;
-use clap::error::ErrorKind;
 
 use crate::guard::Inherited;
 use crate::sys;
@@ -33,17 +44,18 @@ pub(crate) fn main() -> anyhow::Result<Exit> {
     let inherited = Inherited::read();
     sys::share_heap();
     match Cli::try_parse() {
-        Ok(Cli { command: Command::Run(args) }) => run::run(*args, inherited),
-        Ok(Cli { command: Command::Doctor(args) }) => Ok(doctor::run(*args)),
-        Ok(Cli { command: Command::Completions(args) }) => Ok(completions::run(&args)),
-        Ok(Cli { command: Command::Man(args) }) => Ok(refused(man::run(&args))),
-        Ok(Cli { command: Command::Names(args) }) => Ok(completions::names::run(&args)),
-        Err(error) => {
-            let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            // A closed standard output is no reason to fail.
-            let _ = error.print();
-            Ok(Exit::Code(if is_help { 0 } else { code::USAGE }))
-        }
+        Ok(Cli { command }) => match command {
+            Command::Run(args) => run::run(*args, inherited),
+            Command::Status(args) => status::status(*args, &inherited),
+            Command::List(args) => Ok(list::list(*args)),
+            Command::Wait(args) => wait::wait(*args, &inherited),
+            Command::Evict(args) => Ok(evict::evict(*args)),
+            Command::Doctor(args) => Ok(doctor::run(*args)),
+            Command::Completions(args) => Ok(completions::run(&args)),
+            Command::Man(args) => Ok(refused(man::run(&args))),
+            Command::Names(args) => Ok(completions::names::run(&args)),
+        },
+        Err(error) => Ok(misuse::answer(&error, &std::env::args_os().collect::<Vec<_>>())),
     }
 }
 

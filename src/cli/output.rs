@@ -1,10 +1,9 @@
 //! How much is said, and in which form: the flags of that name, on every command.
 
-use std::io::Write as _;
-
 use clap::{ArgAction, Args, ValueEnum};
 
-use super::exit::{Exit, code};
+use super::exit::Exit;
+use super::stdout::{self, Unwritten};
 
 #[derive(Debug, Clone, Copy, Args)]
 #[command(next_help_heading = "Output")]
@@ -15,11 +14,11 @@ pub(crate) struct Output {
     /// Say more; twice: each confirmation.
     #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet")]
     pub(crate) verbose: u8,
-    /// Messages as text, or as one JSON object a line.
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    /// Text, or a JSON object a line.
+    #[arg(long, value_name = "text|json", hide_possible_values = true, default_value = "text")]
     pub(crate) log_format: LogFormat,
     /// Colours in messages; NO_COLOR is respected.
-    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    #[arg(long, hide_short_help = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: ColorArg,
 }
 
@@ -38,11 +37,11 @@ pub(crate) enum ColorArg {
 
 /// Prints what was asked for on standard output. Whoever has closed it has read enough.
 pub(crate) fn print(text: &str) -> Exit {
-    match std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            super::report::write_last(format!("consul-lock: cannot write to standard output: {error}"));
-            Exit::Code(code::INTERNAL)
+    match stdout::write(text) {
+        Err(Unwritten::Failed(refusal)) => {
+            super::report::write_last(format!("consul-lock: {}", refusal.message));
+            Exit::Code(refusal.code)
         }
-        _ => Exit::Code(0),
+        Ok(()) | Err(Unwritten::NoReader) => Exit::Code(0),
     }
 }

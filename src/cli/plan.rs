@@ -13,6 +13,7 @@ use super::args::{BackgroundArg, BehaviorArg, RunArgs};
 use super::exit::Codes;
 use super::program;
 use super::refusal::Refusal;
+use super::report;
 use crate::guard::{self, Background, Inherited};
 use crate::local::{self, Locks, Place};
 use crate::run::{LockPlan, Plan, Wanted};
@@ -62,6 +63,7 @@ pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal
     let codes = Codes { conflict: args.waiting.conflict_exit_code, lost: args.loss.lost_exit_code };
     let grace = args.loss.kill_after.unwrap_or(LockOptions::DEFAULT_GRACE);
     let wait = if args.waiting.no_wait { Some(Duration::ZERO) } else { args.waiting.wait };
+    let last_words = report::last_words(args.output.log_format, &keys);
     let (kill_signal, background) = (args.loss.kill_signal, background(args.loss.background));
     let lock = if args.local.local.is_some() {
         let wanted = local_lock(args, keys.clone(), wait, program)?;
@@ -81,7 +83,18 @@ pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal
         lock
     };
     let chain = chain().collect();
-    let plan = Plan { lock, program: found, command, kill_signal, grace, background, inherited, chain, no_guarantee };
+    let plan = Plan {
+        lock,
+        program: found,
+        command,
+        kill_signal,
+        grace,
+        background,
+        inherited,
+        last_words,
+        chain,
+        no_guarantee,
+    };
     Ok(Meant { plan, codes, keys })
 }
 

@@ -5,6 +5,7 @@ use consul_lock::lock;
 
 use super::exit::{Codes, code};
 use super::program::NotRunnable;
+use crate::local;
 use crate::run::Class;
 
 /// Something that cannot be done, found before anything was done.
@@ -49,5 +50,11 @@ impl From<lock::Error> for Refusal {
 impl From<ConsulError> for Refusal {
     fn from(error: ConsulError) -> Self {
         Self { code: Codes::default().of(Class::from(&error)), message: error.to_string() }
+    }
+}
+
+impl From<local::Error> for Refusal {
+    fn from(error: local::Error) -> Self {
+        if error.is_config() { Self::configuration(error) } else { Self::usage(error) }
     }
 }

@@ -28,8 +28,11 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// long TTL says nothing over its own for a third of that.
 const IDLE: Duration = Duration::from_secs(10 * 60);
 
-/// Most bytes of an answer. A value has 512 KB at most; the longest list that we ask for is a queue's.
+/// Most bytes of an answer. A value has 512 KB at most.
 const MOST: u64 = 4 << 20;
+
+/// Most bytes of a list: 10,000 locks have 6 MB.
+pub(super) const LONGEST_LIST: u64 = 256 << 20;
 
 /// Connections to one Consul agent, and the settings that go with every request over them. Cloning it shares them; any
 /// number of threads may ask at once, each request on a connection of its own.
@@ -148,6 +151,11 @@ impl Client {
 
     /// Sends one request and reads the whole answer.
     pub(super) fn send(&self, call: Call<'_>) -> Result<Answer, Error> {
+        self.send_for(call, MOST)
+    }
+
+    /// Sends one request and reads the whole answer, of so many bytes at most.
+    pub(super) fn send_for(&self, call: Call<'_>, most: u64) -> Result<Answer, Error> {
         let Call { task, method, path, query, body, timeout } = call;
         let timeout = timeout.min(LONGEST);
         let attempt = Attempt { task, address: Arc::clone(&self.config.address) };
@@ -180,7 +188,7 @@ impl Client {
             return Err(Error::Redirect { attempt, status, location });
         }
         // Read to the end, whatever the status: a connection with an unread rest cannot be used again.
-        let body = match body.into_with_config().limit(MOST).read_to_vec() {
+        let body = match body.into_with_config().limit(most).read_to_vec() {
             Ok(body) => body,
             Err(error) => return Err(failed(attempt, error, true)),
         };

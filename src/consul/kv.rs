@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use ureq::http::Method;
 
-use super::client::{Answer, Call, Client, encoded};
+use super::client::{Answer, Call, Client, LONGEST_LIST, encoded};
 use super::error::Error;
 use super::session_id::{SessionId, SessionIdError};
 use crate::duration;
@@ -144,7 +144,8 @@ impl Client {
             query.push(("wait", duration::format(wait)));
         }
         let path = format!("kv/{}", encoded(key));
-        let answer = self.send(Call { task, method: Method::GET, path, query: &query, body: None, timeout })?;
+        let call = Call { task, method: Method::GET, path, query: &query, body: None, timeout };
+        let answer = if recurse { self.send_for(call, LONGEST_LIST) } else { self.send(call) }?;
         // A missing key is 404 with an index and no body. Without the index it is a 404 of somebody else.
         let Some(index) = answer.index else {
             return Err(if answer.status == 200 {

@@ -3,6 +3,8 @@
 
 use std::io;
 
+use crate::printable::is_hidden;
+
 /// Most characters of a foreign text that a message quotes.
 const QUOTED: usize = 200;
 
@@ -16,17 +18,12 @@ pub(super) fn quote(body: &[u8]) -> String {
 
 /// A text on one line, without control characters, and not too long.
 pub(super) fn one_line(text: &str) -> String {
-    let text: String = text.chars().map(|c| if c.is_control() || is_format(c) { ' ' } else { c }).collect();
+    let text: String = text.chars().map(|c| if is_hidden(c) { ' ' } else { c }).collect();
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if text.chars().count() <= QUOTED {
         return text;
     }
     text.chars().take(QUOTED).chain(['…']).collect()
-}
-
-/// Invisible characters that turn the direction of what follows, or hide it.
-fn is_format(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// What the system says, without the number.
@@ -47,7 +44,7 @@ mod tests {
         fn a_quoted_body_is_one_short_line(body in proptest::collection::vec(any::<u8>(), 0..3000)) {
             let quoted = quote(&body);
             prop_assert!(!quoted.is_empty() && quoted.chars().count() <= QUOTED + 1);
-            prop_assert!(!quoted.chars().any(|c| c.is_control() || is_format(c)));
+            prop_assert!(!quoted.chars().any(is_hidden));
         }
     }
 }

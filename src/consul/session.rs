@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use ureq::http::Method;
 
-use super::client::{Call, Client};
+use super::client::{Call, Client, LONGEST_LIST};
 use super::error::Error;
 use super::session_id::SessionId;
 use crate::duration;
@@ -258,6 +258,29 @@ impl Client {
         let found = answer.json::<Option<Vec<RawSession>>>()?.unwrap_or_default();
         let found = found.into_iter().find(|session| session.id == *id);
         found.map(RawSession::info).transpose().map_err(|what| answer.malformed(what))
+    }
+
+    /// Reads all sessions of the datacenter (HTTP API: Session, List Sessions). A token sees those of nodes on which it
+    /// has `session:read`.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn sessions(&self, timeout: Duration) -> Result<Vec<SessionInfo>, Error> {
+        let call = Call {
+            task: "list the sessions".into(),
+            method: Method::GET,
+            path: "session/list".into(),
+            query: &[],
+            body: None,
+            timeout,
+        };
+        let answer = self.send_for(call, LONGEST_LIST)?;
+        if answer.status != 200 {
+            return Err(answer.rejected());
+        }
+        let found = answer.json::<Option<Vec<RawSession>>>()?.unwrap_or_default();
+        let infos: Result<_, _> = found.into_iter().map(RawSession::info).collect();
+        infos.map_err(|what| answer.malformed(what))
     }
 }
 

@@ -65,6 +65,18 @@ pub(crate) struct Plan {
     pub(crate) background: Background,
     /// What the command gets as we got it.
     pub(crate) inherited: Inherited,
+    /// What is left to say if the keeper cannot say it.
+    pub(crate) last_words: LastWords,
+}
+
+/// The line on descriptor 2 of a guard whose keeper is gone, once all are dead. It is made when it is written, for the time
+/// that may be in it.
+#[derive(Debug, Clone)]
+pub(crate) struct LastWords {
+    /// Makes it.
+    pub(crate) make: fn(about: &str) -> String,
+    /// Of what it is.
+    pub(crate) about: String,
 }
 
 /// Why there is no guard, or none that answers.

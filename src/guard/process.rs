@@ -15,13 +15,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, setsid};
 
-use super::Plan;
 use super::command;
 use super::protocol::{self, Bytes, Inbox, Outbox, Report, Request, Status};
 use super::schedule::{Event, Orders, Schedule, pause};
 use super::signals::Signals;
 use super::timer::Timer;
 use super::tree::Tree;
+use super::{LastWords, Plan};
 use crate::sys::{self, Reaped};
 
 /// Exit codes of the guard; only a debugger reads them.
@@ -305,7 +305,7 @@ impl Guard {
             }
         }
         if self.keeper.is_none() && self.was_started {
-            last_words();
+            last_words(&self.plan.last_words);
         }
         Ok(())
     }
@@ -315,14 +315,13 @@ impl Guard {
 const LAST_WORDS: u16 = 1000;
 
 /// One line on descriptor 2, if it can be written soon: all are dead, and nobody waits for us.
-fn last_words() {
+fn last_words(words: &LastWords) {
     let error = io::stderr();
     let mut polled = [PollFd::new(error.as_fd(), PollFlags::POLLOUT)];
     let ready = poll(&mut polled, LAST_WORDS).is_ok_and(|ready| ready > 0)
         && polled[0].revents().is_some_and(|events| events.contains(PollFlags::POLLOUT));
     if ready {
-        let line =
-            "consul-lock: the process that held the lock is gone; the command and every process it started are dead\n";
+        let line = (words.make)(&words.about) + "\n";
         let _ = io::stderr().write_all(line.as_bytes());
     }
 }

@@ -90,6 +90,11 @@ impl Dir {
         Ok(Self { fd, path, network, file_mode, directory_mode })
     }
 
+    /// The directory's own path, to be listed.
+    pub(super) fn root(&self) -> &Path {
+        &self.path
+    }
+
     /// The path of a file of the key's, for messages and for stat(2).
     pub(super) fn path(&self, key: &Key, part: Part) -> PathBuf {
         let (directories, file) = name::parts(key.as_str());

@@ -14,6 +14,7 @@ mod dir;
 mod error;
 mod file;
 mod held;
+mod look;
 mod name;
 mod network;
 mod slots;
@@ -34,6 +35,7 @@ use nix::sys::stat::{fstat, lstat};
 use dir::{Dir, flock_unless};
 pub(crate) use error::Error;
 pub(crate) use held::Held;
+pub(crate) use look::{Seen, Table};
 use name::Part;
 
 /// How often a file may turn out to be another one after it was locked.

@@ -68,30 +68,35 @@ pub(super) fn parts(key: &str) -> (Vec<String>, String) {
     (directories, chunk + FILE)
 }
 
+/// Whether a directory of this name is one that holds the files of long keys.
+pub(super) fn is_directory(name: &str) -> bool {
+    name.ends_with(DIRECTORY)
+}
+
+/// The key that has this file, if one of ours can have such a name; no other key has the same.
+pub(super) fn key(directories: &[String], file: &str) -> Option<String> {
+    let mut joined = String::new();
+    for directory in directories {
+        joined += directory.strip_suffix(DIRECTORY)?;
+    }
+    joined += file.strip_suffix(FILE)?;
+    let mut bytes = Vec::new();
+    let mut rest = joined.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(if byte == b'%' {
+            let digits = [rest.next()?, rest.next()?];
+            u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
+        } else {
+            byte
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    /// The key that has this file; the proof that no other key can have it.
-    fn key(directories: &[String], file: &str) -> Option<String> {
-        let mut joined = String::new();
-        for directory in directories {
-            joined += directory.strip_suffix(DIRECTORY)?;
-        }
-        joined += file.strip_suffix(FILE)?;
-        let mut bytes = Vec::new();
-        let mut rest = joined.bytes();
-        while let Some(byte) = rest.next() {
-            bytes.push(if byte == b'%' {
-                let digits = [rest.next()?, rest.next()?];
-                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
-            } else {
-                byte
-            });
-        }
-        String::from_utf8(bytes).ok()
-    }
 
     fn path(key: &str) -> String {
         let (directories, file) = parts(key);

@@ -160,6 +160,25 @@ impl Error {
         Self::denied(client, error, "access to the key", key_rule(key))
     }
 
+    /// The error of a look at the key.
+    pub(super) fn about_reading(client: &Client, key: &Key, error: ConsulError) -> Self {
+        Self::denied_reading(client, "key", key.as_str(), error)
+    }
+
+    /// The error of a look at what a rule of this kind (`key`, `key_prefix`) about this name would allow.
+    pub(super) fn denied_reading(client: &Client, kind: &str, name: &str, error: ConsulError) -> Self {
+        Self::denied(client, error, "reading", format!("{kind} {} {{ policy = \"read\" }}", quoted(name)))
+    }
+
+    /// The error of a session that could not be ended.
+    pub(super) fn denied_session_end(client: &Client, node: Option<&str>, error: ConsulError) -> Self {
+        let rule = match node {
+            Some(node) => format!("session {} {{ policy = \"write\" }}", quoted(node)),
+            None => "session_prefix \"\" { policy = \"write\" }".to_owned(),
+        };
+        Self::denied(client, error, "ending the session", rule)
+    }
+
     /// A refusal that nothing else explains.
     pub(super) fn refused(client: &Client, key: &str, answer: &str) -> Self {
         Self::Refused { key: key.to_owned(), address: Box::new(client.address().clone()), answer: answer.to_owned() }
@@ -188,7 +207,12 @@ fn key_rule(key: &str) -> String {
     let below =
         ["/.queue/", "/.slot/", "/.read/"].into_iter().find_map(|folder| Some(key.find(folder)? + folder.len()));
     let (kind, name) = below.map_or(("key", key), |end| ("key_prefix", &key[..end]));
-    format!("{kind} \"{}\" {{ policy = \"write\" }}", name.replace('\\', "\\\\").replace('"', "\\\""))
+    format!("{kind} {} {{ policy = \"write\" }}", quoted(name))
+}
+
+/// A text in quotes, as HCL has it.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 #[cfg(test)]

@@ -21,10 +21,13 @@ mod patience;
 mod queue;
 mod readers;
 mod record;
+mod retry;
 mod session;
 mod slots;
 mod standing;
 mod stop;
+pub mod view;
+mod wait;
 
 pub use access::{Access, Permission};
 pub use acquire::acquire;
@@ -40,5 +43,7 @@ pub use options::{Limit, LockDelay, LockOptions, RangeError, SessionOptions, Sha
 pub use queue::QUEUE_FLAGS;
 pub use readers::{MAX_VALUE as MAX_SHARED_VALUE, READ_FLAGS};
 pub use record::Record;
+pub use retry::retry;
 pub use standing::{LOCK_FLAGS, foreign};
 pub use stop::{Stop, Stopped};
+pub use wait::wait_until_free;

@@ -27,6 +27,13 @@ pub enum Notice {
         /// How long that goes on, where it is known.
         left: Option<Duration>,
     },
+    /// The place in the line of those who wait; told when it changes, as far as it is seen: who is far behind looks rarely.
+    Place {
+        /// Whose line.
+        key: Key,
+        /// How many are before us.
+        ahead: usize,
+    },
     /// The token may not use the line of those who wait, so that we compete with everybody at every release.
     Unqueued {
         /// Whose line.

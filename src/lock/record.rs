@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::options::Sharing;
+use crate::printable::printable;
 
 /// The value of a held key, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,7 +20,7 @@ pub struct Record {
     pub user: String,
     /// The program's name alone, never its arguments.
     pub command: String,
-    /// When the lock was asked for, RFC 3339 in UTC, to the second.
+    /// When the lock was acquired, and in the line of those who wait when it was asked for: RFC 3339 in UTC, to the second.
     pub acquired_at: String,
     /// The session's lock delay as text, such as `30s`.
     pub lock_delay: String,
@@ -84,6 +85,11 @@ impl Record {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
+    /// Dates the record anew: what was made when the waiting began would say that the lock has been held since then.
+    pub(crate) fn date(&mut self) {
+        self.acquired_at = timestamp(SystemTime::now());
+    }
+
     /// The same record, given back on purpose now.
     #[must_use]
     pub fn released(&self) -> Self {
@@ -96,7 +102,7 @@ impl Record {
         humantime::parse_duration(&self.lock_delay).ok()
     }
 
-    /// How long ago it was asked for; nothing if the clocks disagree or it is no time.
+    /// How long ago it was acquired, or asked for; nothing if the clocks disagree or it is no time.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
         let then = humantime::parse_rfc3339(&self.acquired_at).ok()?;
@@ -107,8 +113,8 @@ impl Record {
 impl std::fmt::Display for Record {
     /// Who it is, in a few words: `backup (pid 71 of root on web1)`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let plain = |text: &str| text.chars().filter(|c| !c.is_control()).collect::<String>();
-        write!(f, "{} (pid {} of {} on {})", plain(&self.command), self.pid, plain(&self.user), plain(&self.host))
+        let [command, user, host] = [&self.command, &self.user, &self.host].map(|text| printable(text));
+        write!(f, "{command} (pid {} of {user} on {host})", self.pid)
     }
 }
 

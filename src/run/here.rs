@@ -47,10 +47,10 @@ pub(super) struct Claim {
 impl Wanted {
     /// Gets all of it, or nothing. Whoever may not wait gives back what he has as soon as one key is somebody else's.
     pub(super) fn acquire(&self, tell: &dyn Fn(Event)) -> Result<Held, Refused> {
-        let record = Record::new(self.program.as_deref(), Duration::ZERO);
-        let mut held = Held { claims: Vec::new(), link: link(&record.run) };
+        let run = format!("{:016x}", fastrand::u64(..));
+        let mut held = Held { claims: Vec::new(), link: link(&run) };
         let taken = self.keys.iter().try_for_each(|key| {
-            held.claims.push(self.acquire_one(key, &record, tell)?);
+            held.claims.push(self.acquire_one(key, &run, tell)?);
             Ok(())
         });
         match taken {
@@ -63,7 +63,7 @@ impl Wanted {
         }
     }
 
-    fn acquire_one(&self, key: &Key, record: &Record, tell: &dyn Fn(Event)) -> Result<Claim, Refused> {
+    fn acquire_one(&self, key: &Key, run: &str, tell: &dyn Fn(Event)) -> Result<Claim, Refused> {
         let mut held = match self.locks.try_lock(key, self.sharing).map_err(|error| refuse(&error))? {
             Some(held) => held,
             None => {
@@ -76,8 +76,10 @@ impl Wanted {
                 self.locks.lock(key, self.sharing).map_err(|error| refuse(&error))?
             }
         };
-        let value = self.value.clone().unwrap_or_else(|| record.to_value());
-        let fence = held.take_fence(&record.run, &value).map_err(|error| refuse(&error))?;
+        // Dated now, and not when the waiting began.
+        let record = || Record { run: run.to_owned(), ..Record::new(self.program.as_deref(), Duration::ZERO) };
+        let value = self.value.clone().unwrap_or_else(|| record().to_value());
+        let fence = held.take_fence(run, &value).map_err(|error| refuse(&error))?;
         Ok(Claim { key: key.clone(), fence, held })
     }
 

@@ -28,7 +28,7 @@ pub(crate) use outcome::Refused;
 pub(crate) use outcome::{Class, Outcome};
 pub(crate) use state::ends_us;
 
-use crate::guard::{self, Background, Guard, Inherited};
+use crate::guard::{self, Background, Guard, Inherited, LastWords};
 use backend::Held;
 use event::{Action, Event};
 use state::Run;
@@ -56,6 +56,8 @@ pub(crate) struct Plan {
     pub(crate) background: Background,
     /// What we were started with.
     pub(crate) inherited: Inherited,
+    /// What the guard says if the keeper cannot any more.
+    pub(crate) last_words: LastWords,
     /// The sessions of the runs that this one is nested in, outermost first.
     pub(crate) chain: Vec<String>,
     /// Why the promise is not kept, told by every run of which that is true.
@@ -84,6 +86,7 @@ pub(crate) fn run(plan: Plan, mut report: impl FnMut(Note)) -> anyhow::Result<Ou
         first_signal: plan.kill_signal,
         background: plan.background,
         inherited: plan.inherited.clone(),
+        last_words: plan.last_words,
     };
     // Nothing is lost meanwhile: an interrupt that finds the guard without its mask would kill it, and one that finds one
     // of the two handlers of it would be heard by that alone.

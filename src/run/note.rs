@@ -32,6 +32,13 @@ pub(crate) enum Note {
         /// How long that goes on, where it is known.
         left: Option<Duration>,
     },
+    /// The place in the line.
+    Ahead {
+        /// For which key.
+        key: Key,
+        /// How many are before us.
+        ahead: usize,
+    },
     /// There is no line to wait in.
     Unqueued {
         /// For which key.
@@ -147,6 +154,27 @@ pub(crate) enum Note {
     Released,
     /// The lock was gone when it was given back.
     GoneBeforeRelease,
+    /// The file of metrics could not be written.
+    MetricsUnwritten(String),
     /// Nobody confirmed the release.
     ReleaseUnanswered(String),
+}
+
+impl Note {
+    /// Whether the lock is not waited for any more once this was told.
+    pub(crate) fn ends_waiting(&self) -> bool {
+        let goes_on = matches!(
+            self,
+            Self::Waiting { .. }
+                | Self::WaitingHere { .. }
+                | Self::Delayed { .. }
+                | Self::Ahead { .. }
+                | Self::Unqueued { .. }
+                | Self::Retrying(_)
+                | Self::SessionReplaced(_)
+                | Self::StartedAgain { .. }
+                | Self::NoGuarantee(_)
+        );
+        !goes_on
+    }
 }

@@ -15,7 +15,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
-use crate::guard::{self, Background, Inherited, Plan, Report};
+use crate::guard::{self, Background, Inherited, LastWords, Plan, Report};
 
 /// The variable that makes this program a keeper.
 pub const ROLE: &str = "GUARD_TEST_KEEPER";
@@ -80,6 +80,7 @@ pub fn main(role: &str) -> ! {
         first_signal: Signal::try_from(role.first_signal).expect("a signal"),
         background,
         inherited: inherited.clone(),
+        last_words: LastWords { make: |about| format!("consul-lock: {about}"), about: "all are dead".to_owned() },
     })
     .expect("a guard");
     say(Said::Guard(guard.pid().as_raw()));

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
+use std::num::NonZero;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Child, Command, ExitStatus};
@@ -30,7 +31,12 @@ pub struct Pty {
     screen: Arc<Mutex<Vec<u8>>>,
     /// Where the next [`Pty::expect`] begins to look.
     seen: usize,
+    /// Each size that it had.
+    sizes: Mutex<Vec<Size>>,
 }
+
+/// How much had been written when the terminal got this size, its columns and its rows.
+type Size = (usize, NonZero<u16>, NonZero<u16>);
 
 impl Pty {
     /// Starts the command as the leader of a session on a new terminal.
@@ -57,6 +63,7 @@ impl Pty {
             mark,
             screen: Arc::default(),
             seen: 0,
+            sizes: Mutex::default(),
         };
         pty.resize(80, 24);
         let (stop, stopper) = pipe().expect("a pipe");
@@ -120,6 +127,36 @@ impl Pty {
         String::from_utf8_lossy(&self.screen.lock().expect("no reader panics")).into_owned()
     }
 
+    /// What a person sees: the rows of the screen down to the last that is not blank. A narrower window cuts its rows, as
+    /// xterm does.
+    pub fn picture(&self) -> Vec<String> {
+        let bytes = self.screen.lock().expect("no reader panics").clone();
+        let sizes = self.sizes.lock().expect("nobody panics").clone();
+        let (_, columns, rows) = sizes[0];
+        let mut parser = vt100::Parser::new(rows, columns, 0);
+        for (number, (from, columns, rows)) in sizes.iter().enumerate() {
+            parser.screen_mut().set_size(*rows, *columns);
+            let to = sizes.get(number + 1).map_or(bytes.len(), |next| next.0);
+            parser.process(&bytes[*from..to]);
+        }
+        parser.screen().contents().trim_end().lines().map(str::to_owned).collect()
+    }
+
+    /// Waits until the screen looks as wanted, and panics with it when it does not within `bound`.
+    #[track_caller]
+    pub fn expect_picture(&self, what: &str, bound: Duration, is_wanted: impl Fn(&[String]) -> bool) -> Vec<String> {
+        let start = Instant::now();
+        loop {
+            let late = start.elapsed() > bound;
+            let picture = self.picture();
+            if is_wanted(&picture) {
+                return picture;
+            }
+            assert!(!late, "not within {bound:?}: {what}\n--- screen\n{}", picture.join("\n"));
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// The process group in the foreground.
     pub fn foreground(&self) -> Pid {
         tcgetpgrp(self.master()).expect("the terminal has a foreground")
@@ -138,6 +175,9 @@ impl Pty {
 
     /// Gives the terminal another size, as a window does: the foreground gets SIGWINCH.
     pub fn resize(&self, columns: u16, rows: u16) {
+        let written = self.screen.lock().expect("no reader panics").len();
+        let [wide, high] = [columns, rows].map(|size| NonZero::new(size).expect("a size"));
+        self.sizes.lock().expect("nobody panics").push((written, wide, high));
         let mut stty = Command::new("stty");
         stty.args(["-F", &self.device, "cols", &columns.to_string(), "rows", &rows.to_string()]);
         assert!(stty.status().expect("stty can be run").success());

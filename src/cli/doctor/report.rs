@@ -2,7 +2,7 @@
 //! read enough: the exit code tells the most of it.
 
 use std::cell::Cell;
-use std::io::{IsTerminal as _, stdout};
+use std::io::stdout;
 
 use consul_lock::lock::Key;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ pub(super) struct Printer {
 
 impl Printer {
     pub(super) fn new(output: Output, json: bool) -> Self {
-        let coloured = is_coloured_on(output.color, stdout().is_terminal());
+        let coloured = is_coloured_on(output.color, &stdout());
         Self { json, coloured, quiet: output.quiet, verbose: output.verbose > 0, broken: Cell::new(None) }
     }
 

@@ -43,6 +43,22 @@ pub(super) fn error(keys: &[Key], code: u8, message: &str) -> String {
     object("error", keys, None, &[], json!({ "message": message, "exit_code": code }))
 }
 
+/// What the guard needs to know of a lock for [`keeper_gone`].
+pub(super) fn names(keys: &[Key]) -> String {
+    match keys {
+        [key] => json!({ "key": key.as_str() }),
+        keys => json!({ "keys": keys.iter().map(Key::as_str).collect::<Vec<_>>() }),
+    }
+    .to_string()
+}
+
+/// The line of a guard whose keeper is gone.
+pub(super) fn keeper_gone(names: &str, message: &str) -> String {
+    let mut fields: Value = serde_json::from_str(names).unwrap_or_else(|_| json!({}));
+    fields["message"] = message.into();
+    object("keeper_gone", &[], None, &[], fields)
+}
+
 fn object(event: &str, keys: &[Key], session: Option<&str>, fences: &[u64], fields: Value) -> String {
     let mut map = Map::new();
     map.insert("ts".into(), humantime::format_rfc3339_millis(SystemTime::now()).to_string().into());
@@ -75,14 +91,12 @@ fn word(note: &Note) -> (Level, &'static str, Value) {
             (Normal, "waiting", json!({ "key": key.as_str(), "holder": holder }))
         }
         Note::Delayed { key, left } => (Normal, "delayed", json!({ "key": key.as_str(), "left": left.map(seconds) })),
+        Note::Ahead { key, ahead } => (Normal, "place", json!({ "key": key.as_str(), "ahead": ahead })),
         Note::Unqueued { key, reason } => (Normal, "unqueued", json!({ "key": key.as_str(), "reason": reason })),
         Note::OtherLimit { key, holder: Holder { session, record }, theirs, ours } => {
             let holder = json!({ "session": session.to_string(), "record": record });
-            (
-                Normal,
-                "other_limit",
-                json!({ "key": key.as_str(), "holder": holder, "their_limit": theirs, "our_limit": ours }),
-            )
+            let fields = json!({ "key": key.as_str(), "holder": holder, "their_limit": theirs, "our_limit": ours });
+            (Normal, "other_limit", fields)
         }
         Note::Retrying(why) => (Normal, "retrying", json!({ "reason": why })),
         Note::SessionReplaced(id) => (Normal, "session_replaced", json!({ "new_session": id })),
@@ -135,6 +149,7 @@ fn word(note: &Note) -> (Level, &'static str, Value) {
         Note::TakingOver => (Always, "taking_over", json!({})),
         Note::Released => (Normal, "released", json!({})),
         Note::GoneBeforeRelease => (Always, "gone_before_release", json!({})),
+        Note::MetricsUnwritten(why) => (Normal, "metrics_unwritten", json!({ "reason": why })),
         Note::ReleaseUnanswered(why) => (Normal, "release_unanswered", json!({ "reason": why })),
     }
 }
@@ -145,4 +160,42 @@ fn fields_of(record: &Record) -> Value {
 
 fn seconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The fields that docs/events.md has for an event.
+    fn documented(event: &str) -> Vec<&'static str> {
+        let rows = include_str!("../../../docs/events.md").lines().filter_map(|line| {
+            let (first, rest) = line.strip_prefix("| `")?.split_once("` | `")?;
+            (first == event).then(|| rest.split('`').next())?
+        });
+        rows.collect()
+    }
+
+    #[test]
+    fn what_no_test_run_tells_is_documented_too() {
+        let [why, name, user] = ["why", "name", "root"].map(str::to_owned);
+        let rare = [
+            Note::RenewalFailing(why.clone()),
+            Note::SessionReplaced(why.clone()),
+            Note::StartedAgain { lost: None, session: why },
+            Note::Unkillable { pid: 1, user, name },
+            Note::HoldingOn,
+            Note::TakingOver,
+            Note::GoneBeforeRelease,
+        ];
+        let mut json = Json::new(vec!["k".parse().expect("a key")]);
+        let lines = rare.iter().filter_map(|note| json.line(note, Level::Debug)).collect::<Vec<_>>();
+        for line in lines.into_iter().chain([json.plain("dropped")]) {
+            let Ok(Value::Object(object)) = serde_json::from_str(&line) else { panic!("{line}") };
+            let mut fields: Vec<_> =
+                object.keys().filter(|name| !["ts", "event", "key"].contains(&name.as_str())).collect();
+            let mut documented = documented(object["event"].as_str().expect("a name"));
+            (fields.sort(), documented.sort_unstable());
+            assert_eq!(fields, documented, "{line}");
+        }
+    }
 }

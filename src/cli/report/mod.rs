@@ -2,25 +2,25 @@
 //! queue of fixed length; what finds it full is dropped and counted; and an error in writing is nobody's business.
 
 mod json;
+mod remark;
 mod text;
+mod writer;
 
-use std::io::{IsTerminal as _, Write as _};
-use std::sync::mpsc::{self, Receiver, SyncSender, sync_channel};
-use std::time::Duration;
-
+use anstream::stream::RawStream;
+use anstream::{AutoStream, ColorChoice};
+use consul_lock::clock::Moment;
 use consul_lock::lock::Key;
 use nix::sys::signal::Signal;
 
+use super::live::Waiting;
 use super::output::{ColorArg, LogFormat, Output};
+use crate::guard::LastWords;
 use crate::run::Note;
 use json::Json;
+pub(crate) use remark::Remarks;
 use text::Text;
-
-/// Messages that may wait for a reader of standard error.
-const QUEUE: usize = 256;
-
-/// How long the last messages of a run are waited for.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+use writer::Writer;
+pub(crate) use writer::write_last;
 
 /// How much is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,9 +38,13 @@ enum Level {
 /// Writes what a run tells.
 #[derive(Debug)]
 pub(crate) struct Report {
+    keys: Vec<Key>,
     format: Format,
     level: Level,
+    color: ColorArg,
     writer: Option<Writer>,
+    /// What the live line shows, while there is one.
+    waiting: Option<Waiting>,
     /// Lines that found the queue full.
     dropped: u64,
 }
@@ -61,41 +65,68 @@ impl Report {
             (false, _) => Level::Debug,
         };
         let format = match output.log_format {
-            LogFormat::Text => Format::Text(Text::new(&keys, first_signal, is_coloured(output.color))),
-            LogFormat::Json => Format::Json(Json::new(keys)),
+            LogFormat::Text => Format::Text(Text::new(&keys, first_signal, output.color)),
+            LogFormat::Json => Format::Json(Json::new(keys.clone())),
         };
-        Self { format, level, writer: None, dropped: 0 }
+        Self { keys, format, level, color: output.color, writer: None, waiting: None, dropped: 0 }
     }
 
-    /// Takes a note and queues what is to be told of it; never waits. The writer is started by the first line that there
-    /// is: most runs have nothing to say.
+    /// Takes a note and queues what is to be told of it; never waits, but for the live line to be gone before anything else
+    /// happens on the terminal. The writer is started by the first line that there is: most runs have nothing to say.
     pub(crate) fn tell(&mut self, note: &Note) {
+        if note.ends_waiting() && self.waiting.take().is_some() {
+            self.writer.iter_mut().for_each(Writer::clear);
+        }
         let line = match &mut self.format {
             Format::Text(text) => text.line(note, self.level),
             Format::Json(json) => json.line(note, self.level),
         };
-        let Some(line) = line else { return };
-        let writer = self.writer.get_or_insert_with(Writer::start);
+        if line.is_none() && self.waiting.is_none() {
+            return;
+        }
+        let wants_live = matches!(self.format, Format::Text(_)) && self.level >= Level::Normal;
+        let mut writer = self.writer.take().unwrap_or_else(|| Writer::start(wants_live));
+        self.tell_of_dropped(&writer);
+        let queued = match (self.picture(note, &writer), line) {
+            (Some(waiting), line) => writer.live(waiting, line),
+            (None, Some(line)) => writer.line(line),
+            (None, None) => true,
+        };
+        self.dropped += u64::from(!queued);
+        self.writer = Some(writer);
+    }
+
+    /// What the live line shows after this note; nothing if it is not about waiting, or there can be no live line.
+    fn picture(&mut self, note: &Note, writer: &Writer) -> Option<Waiting> {
+        if !writer.may_draw() {
+            return None;
+        }
+        let (now, colour) = (Moment::now(), is_coloured(self.color));
+        let mut waiting = self.waiting.clone().unwrap_or_else(|| Waiting::new(names(&self.keys), now, colour));
+        if waiting.on(note, now) {
+            self.waiting = Some(waiting.clone());
+            return Some(waiting);
+        }
+        None
+    }
+
+    fn tell_of_dropped(&mut self, writer: &Writer) {
         if self.dropped > 0 {
             let message = format!("{} messages were dropped: nobody read standard error", self.dropped);
-            let line = match &self.format {
+            let line = match &mut self.format {
                 Format::Text(text) => text.plain(&message),
                 Format::Json(json) => json.plain(&message),
             };
-            if writer.lines.try_send(line).is_ok() {
+            if writer.line(line) {
                 self.dropped = 0;
             }
-        }
-        if writer.lines.try_send(line).is_err() {
-            self.dropped += 1;
         }
     }
 
     /// Waits until all is written, but not for a standard error that nobody reads.
     pub(crate) fn finish(self) {
         if let Some(writer) = self.writer {
-            drop(writer.lines);
-            let _ = writer.done.recv_timeout(LAST_WORDS);
+            writer.finish();
         }
     }
 
@@ -126,56 +157,25 @@ pub(crate) fn names(keys: &[Key]) -> String {
     }
 }
 
-/// One system call a line, so that lines of several processes do not mix.
-fn write_line(line: &str) {
-    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
-}
-
-/// A line without a writer: in a thread all the same, which is not waited for if nobody reads.
-pub(crate) fn write_last(line: String) {
-    let (finished, done) = mpsc::channel::<()>();
-    let write = move || {
-        write_line(&line);
-        drop(finished);
-    };
-    if std::thread::Builder::new().name("report".into()).spawn(write).is_ok() {
-        let _ = done.recv_timeout(LAST_WORDS);
+/// What the guard says of the lock with these keys if the keeper is gone.
+pub(crate) fn last_words(format: LogFormat, keys: &[Key]) -> LastWords {
+    const MESSAGE: &str = "the process that held the lock is gone; the command and every process it started are dead";
+    match format {
+        LogFormat::Text => LastWords { make: |_| format!("consul-lock: {MESSAGE}"), about: String::new() },
+        LogFormat::Json => LastWords { make: |names| json::keeper_gone(names, MESSAGE), about: json::names(keys) },
     }
 }
 
+/// Whether messages are coloured.
 fn is_coloured(when: ColorArg) -> bool {
-    is_coloured_on(when, std::io::stderr().is_terminal())
+    is_coloured_on(when, &std::io::stderr())
 }
 
-/// Whether to paint on a stream that is a terminal or not.
-pub(crate) fn is_coloured_on(when: ColorArg, is_terminal: bool) -> bool {
+/// Whether to paint on a stream: as anstream finds, by the terminal and NO_COLOR, unless the flag says otherwise.
+pub(crate) fn is_coloured_on<S: RawStream>(when: ColorArg, stream: &S) -> bool {
     match when {
         ColorArg::Always => true,
         ColorArg::Never => false,
-        ColorArg::Auto => {
-            let unset = |name| std::env::var_os(name).is_none_or(|value| value.is_empty());
-            is_terminal && unset("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
-        }
-    }
-}
-
-/// The thread that writes.
-#[derive(Debug)]
-struct Writer {
-    lines: SyncSender<String>,
-    done: Receiver<()>,
-}
-
-impl Writer {
-    fn start() -> Self {
-        let (lines, inbox) = sync_channel::<String>(QUEUE);
-        let (finished, done) = mpsc::channel::<()>();
-        let write = move || {
-            inbox.iter().for_each(|line| write_line(&line));
-            drop(finished);
-        };
-        // Without a thread nothing is told, which is no reason not to run.
-        let _ = std::thread::Builder::new().name("report".into()).spawn(write);
-        Self { lines, done }
+        ColorArg::Auto => AutoStream::choice(stream) != ColorChoice::Never,
     }
 }

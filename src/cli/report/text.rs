@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use anstyle::{AnsiColor, Style};
 use consul_lock::duration;
 use consul_lock::lock::{Key, Loss};
+use consul_lock::printable::printable;
 use nix::sys::signal::Signal;
 
-use super::{Level, names};
+use super::{Level, is_coloured, names};
+use crate::cli::output::ColorArg;
 use crate::run::Note;
 
 /// Tells in text.
@@ -16,32 +19,33 @@ pub(super) struct Text {
     names: String,
     /// What the command gets before SIGKILL.
     first_signal: Signal,
-    coloured: bool,
+    color: ColorArg,
     /// What is told once was told.
     told_retrying: bool,
 }
 
+/// How much a message is to catch the eye.
 #[derive(Clone, Copy)]
-enum Tone {
+pub(super) enum Tone {
     Plain,
     Warning,
     Bad,
 }
 
 impl Text {
-    pub(super) fn new(keys: &[Key], first_signal: Signal, coloured: bool) -> Self {
-        Self { names: names(keys), first_signal, coloured, told_retrying: false }
+    pub(super) fn new(keys: &[Key], first_signal: Signal, color: ColorArg) -> Self {
+        Self { names: names(keys), first_signal, color, told_retrying: false }
     }
 
     /// The line for a note, if it is told at this level.
     pub(super) fn line(&mut self, note: &Note, level: Level) -> Option<String> {
         let (needed, tone, message) = self.word(note)?;
-        (needed <= level).then(|| paint(tone, &message, self.coloured))
+        (needed <= level).then(|| paint(tone, &message, is_coloured(self.color)))
     }
 
     /// A line that is always told.
     pub(super) fn plain(&self, message: &str) -> String {
-        paint(Tone::Plain, message, self.coloured)
+        paint(Tone::Plain, message, is_coloured(self.color))
     }
 
     #[allow(clippy::too_many_lines)] // A table, in the order of a run.
@@ -62,6 +66,8 @@ impl Text {
                 let why = "its last holder lost it and may still be at work";
                 (Normal, Plain, format!("waiting for {key} until its lock delay is over{left}: {why}"))
             }
+            Note::Ahead { key, ahead: 0 } => (Verbose, Plain, format!("next in line for {key}")),
+            Note::Ahead { key, ahead } => (Verbose, Plain, format!("{ahead} before us in the line for {key}")),
             Note::Unqueued { key, reason } => {
                 let mend = format!("key_prefix \"{key}/.queue/\" {{ policy = \"write\" }}");
                 (
@@ -181,6 +187,7 @@ impl Text {
                 Warning,
                 format!("{names} was not ours any more when it was released: it was lost shortly before the end"),
             ),
+            Note::MetricsUnwritten(why) => (Normal, Warning, why.clone()),
             Note::ReleaseUnanswered(why) => (
                 Normal,
                 Warning,
@@ -213,11 +220,14 @@ pub(super) fn error(message: &str, coloured: bool) -> String {
     paint(Tone::Bad, message, coloured)
 }
 
-fn paint(tone: Tone, message: &str, coloured: bool) -> String {
+/// A message as it is written. What others have put into it (programs' names, a key's value) does nothing to a terminal.
+pub(super) fn paint(tone: Tone, message: &str, coloured: bool) -> String {
     let colour = match tone {
-        Tone::Plain => "36",
-        Tone::Warning => "33",
-        Tone::Bad => "31",
+        Tone::Plain => AnsiColor::Cyan,
+        Tone::Warning => AnsiColor::Yellow,
+        Tone::Bad => AnsiColor::Red,
     };
-    if coloured { format!("\x1b[{colour}mconsul-lock:\x1b[0m {message}") } else { format!("consul-lock: {message}") }
+    let style = if coloured { colour.on_default() } else { Style::new() };
+    let lines: Vec<_> = message.lines().map(printable).collect();
+    format!("{style}consul-lock:{style:#} {}", lines.join("\n"))
 }

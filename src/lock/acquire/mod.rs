@@ -101,6 +101,7 @@ pub fn acquire(client: &Client, options: &LockOptions, stop: &Stop, tell: &Tell)
         told_limit: false,
         asked: Vec::new(),
         sees_readers: false,
+        told_place: None,
     };
     let mut first = join(first);
     if keys.len() > 1 {
@@ -153,6 +154,8 @@ struct Attempt<'a> {
     asked: Vec<u16>,
     /// The token is known to see the key's readers.
     sees_readers: bool,
+    /// The place in the line that was told of last: how many are before us.
+    told_place: Option<usize>,
 }
 
 impl Attempt<'_> {

@@ -64,7 +64,7 @@ impl Attempt<'_> {
         let (client, begun) = (watches.client(), Moment::now());
         let answer = self.stop.interruptible(&client, |_| watches.wait(key, &prefix, indexes, wait));
         self.watches = Some(watches);
-        let Some(answer) = answer? else { return Ok(()) };
+        let Some(answer) = answer? else { return Ok(self.stop.pause(AGAIN.min(wait))?) };
         match answer.result {
             Ok((asked, answered)) => {
                 self.patience.answered();

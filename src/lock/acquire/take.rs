@@ -56,6 +56,10 @@ impl Attempt<'_> {
     pub(super) fn ask(&mut self, slot: u16, standing: &Standing, read_at: Moment) -> Result<Asked, Error> {
         let (key, readers, witness) = (slots::path(self.key, slot), self.readers(), slots::witness(self.key));
         let session = self.session.id.clone();
+        if self.options.value.is_none() && (self.told.is_some() || self.told_delay) {
+            self.record.date();
+            self.value = self.record.to_value();
+        }
         let sent = Moment::now();
         // After any retry it may have been ours before this very request, which then proves nothing.
         let first_time = self.asked.is_empty();

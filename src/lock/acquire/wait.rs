@@ -66,6 +66,18 @@ impl Attempt<'_> {
         Ok(())
     }
 
+    /// Tells how many are before us, when that has changed.
+    fn tell_place(&mut self, place: Option<&Place>) {
+        let ahead = match place {
+            Some(Place::First) if self.queue.is_joined() => 0,
+            Some(Place::Behind { ahead, .. }) => *ahead,
+            _ => return,
+        };
+        if self.told_place.replace(ahead) != Some(ahead) {
+            (self.tell)(Notice::Place { key: self.key.clone(), ahead });
+        }
+    }
+
     /// Waits until the key is worth another look: as the first in line, until it changes from what it was; behind somebody,
     /// until that one is gone.
     pub(super) fn wait_in_line(&mut self, first: &First) -> Result<ReadResult, Error> {
@@ -76,6 +88,7 @@ impl Attempt<'_> {
             }
             let sent = Moment::now();
             let place = if self.queue.is_unusable() { Ok(Place::First) } else { self.find_place() };
+            self.tell_place(place.as_ref().ok());
             match place {
                 Ok(Place::First) => match first {
                     First::Watches(indexes) if self.slots() > 1 => {
@@ -187,8 +200,12 @@ impl Attempt<'_> {
         let entries = slots::arrange(self.key, self.slots(), seen.entry.as_ref(), &seen.below);
         self.delay.observe(&entries, Moment::now());
         let standing = |entry: Option<&Entry>| Standing::of(entry, &self.session.id);
-        let free: Vec<_> = (1..=slots)
-            .zip(entries.into_iter().map(standing))
+        let standings: Vec<_> = (1..=slots).zip(entries.into_iter().map(standing)).collect();
+        if let [(_, Standing::Held(holder)), ..] = standings.as_slice() {
+            self.begin_to_wait(holder.clone())?;
+        }
+        let free: Vec<_> = standings
+            .into_iter()
             .filter(|(_, standing)| matches!(standing, Standing::Missing | Standing::Free(_)))
             .collect();
         // Once it was tried, it must be free for as long again.

@@ -40,8 +40,8 @@ impl Watches {
         self.client.clone()
     }
 
-    /// Waits until the key is past the first index, something below `prefix` past the second, or `wait` is over; nothing
-    /// is the latter, or that there was no thread to be had.
+    /// Waits until the key is past the first index, something below `prefix` past the second, or `wait` is over. Nothing if
+    /// there was no answer in time, or no thread to ask.
     pub(super) fn wait(&mut self, key: &str, prefix: &str, indexes: [u64; 2], wait: Duration) -> Option<Answer> {
         for (side, index) in indexes.into_iter().enumerate() {
             if !self.in_flight[side] {
@@ -49,7 +49,6 @@ impl Watches {
             }
         }
         if self.in_flight == [false; 2] {
-            std::thread::sleep(SLACK.min(wait));
             return None;
         }
         match self.answers.recv_timeout(wait + wait / 16 + SLACK) {

@@ -52,12 +52,17 @@ impl Attempt<'_> {
         self.told = None;
         for reader in readers {
             if !self.outlast(&mut won, reader)? {
-                self.asked.clear();
-                return Ok(None);
+                return Ok(self.start_over());
             }
         }
         let is_ours = self.confirm(&mut won)?;
-        Ok(is_ours.then_some(won))
+        Ok(if is_ours { Some(won) } else { self.start_over() })
+    }
+
+    /// The key is lost, and every answer about it has come.
+    fn start_over(&mut self) -> Option<Won> {
+        self.asked.clear();
+        None
     }
 
     /// Waits for one reader; false if the key was lost meanwhile.

@@ -58,6 +58,7 @@ impl Run {
             }
             Notice::Waiting { key, holder } => vec![Action::Tell(Note::Waiting { key, holder })],
             Notice::Delayed { key, left } => vec![Action::Tell(Note::Delayed { key, left })],
+            Notice::Place { key, ahead } => vec![Action::Tell(Note::Ahead { key, ahead })],
             Notice::Unqueued { key, trouble } => vec![Action::Tell(Note::Unqueued { key, reason: trouble.0 })],
             Notice::OtherLimit { key, holder, theirs, ours } => {
                 vec![Action::Tell(Note::OtherLimit { key, holder, theirs, ours })]
