@@ -111,10 +111,7 @@ fn every_event_that_is_told_is_as_the_page_has_it() {
     holder.signal(Signal::SIGTERM);
     holder.wait(PATIENCE);
     let several = several.wait(PATIENCE);
-    assert!(
-        several.stderr.contains(&format!("\"keys\":[\"")) && several.stderr.contains("\"fences\":["),
-        "{several:?}"
-    );
+    assert!(several.stderr.contains("\"keys\":[\"") && several.stderr.contains("\"fences\":["), "{several:?}");
     told.extend(check(&several.stderr));
 
     // A loss; its lock delay; an error; a release that nobody answers.
