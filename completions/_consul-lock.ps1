@@ -43,6 +43,9 @@ Register-ArgumentCompleter -Native -CommandName 'consul-lock' -ScriptBlock {
             [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'List the locks below a prefix')
             [CompletionResult]::new('wait', 'wait', [CompletionResultType]::ParameterValue, 'Wait until nobody holds a lock')
             [CompletionResult]::new('evict', 'evict', [CompletionResultType]::ParameterValue, 'Take a lock from its holder by ending its session')
+            [CompletionResult]::new('acquire', 'acquire', [CompletionResultType]::ParameterValue, 'Acquire a lock for a script whose steps are separate processes')
+            [CompletionResult]::new('renew', 'renew', [CompletionResultType]::ParameterValue, 'Renew a lock that `acquire` has acquired, and make sure that it is still held')
+            [CompletionResult]::new('release', 'release', [CompletionResultType]::ParameterValue, 'Release a lock that `acquire` has acquired')
             [CompletionResult]::new('doctor', 'doctor', [CompletionResultType]::ParameterValue, 'Check all that a lock needs, each with its mend')
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Print completions for a shell')
             [CompletionResult]::new('man', 'man', [CompletionResultType]::ParameterValue, 'Print a page of the manual')
@@ -54,10 +57,10 @@ Register-ArgumentCompleter -Native -CommandName 'consul-lock' -ScriptBlock {
             [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'Run /bin/sh -c STRING instead of a COMMAND')
             [CompletionResult]::new('-w', '-w', [CompletionResultType]::ParameterName, 'Give up after this; 0 is one attempt')
             [CompletionResult]::new('--wait', '--wait', [CompletionResultType]::ParameterName, 'Give up after this; 0 is one attempt')
-            [CompletionResult]::new('--limit', '--limit', [CompletionResultType]::ParameterName, 'A semaphore: up to N holders at once, 1 to 1000 [default: 1]')
             [CompletionResult]::new('-E', '-E ', [CompletionResultType]::ParameterName, 'Exit code for "not acquired"')
             [CompletionResult]::new('--conflict-exit-code', '--conflict-exit-code', [CompletionResultType]::ParameterName, 'Exit code for "not acquired"')
             [CompletionResult]::new('--retry-for', '--retry-for', [CompletionResultType]::ParameterName, 'How long a Consul that does not answer is asked again while acquiring and releasing [default: 30s]')
+            [CompletionResult]::new('--limit', '--limit', [CompletionResultType]::ParameterName, 'A semaphore: up to N holders at once, 1 to 1000 [default: 1]')
             [CompletionResult]::new('--value', '--value', [CompletionResultType]::ParameterName, 'What the key says while it is held [default: a record of host, pid, user, program]')
             [CompletionResult]::new('--session', '--session', [CompletionResultType]::ParameterName, 'Lock under this session, not one of our own')
             [CompletionResult]::new('--session-name', '--session-name', [CompletionResultType]::ParameterName, 'The session''s name [default: consul-lock KEY]')
@@ -88,9 +91,9 @@ Register-ArgumentCompleter -Native -CommandName 'consul-lock' -ScriptBlock {
             [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Text, or a JSON object a line')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours in messages; NO_COLOR is respected')
             [CompletionResult]::new('--metrics-file', '--metrics-file', [CompletionResultType]::ParameterName, 'Write the outcome here, for Prometheus')
-            [CompletionResult]::new('--shared', '--shared', [CompletionResultType]::ParameterName, 'Share the lock with others that share it, as a reader; runs without this flag are the writers')
             [CompletionResult]::new('-n', '-n', [CompletionResultType]::ParameterName, 'Give up at once if it is taken: --wait 0')
             [CompletionResult]::new('--no-wait', '--no-wait', [CompletionResultType]::ParameterName, 'Give up at once if it is taken: --wait 0')
+            [CompletionResult]::new('--shared', '--shared', [CompletionResultType]::ParameterName, 'Share the lock with others that share it, as a reader; runs without this flag are the writers')
             [CompletionResult]::new('--no-checks', '--no-checks', [CompletionResultType]::ParameterName, 'Bind the session to no health check')
             [CompletionResult]::new('--keep-key', '--keep-key', [CompletionResultType]::ParameterName, 'Leave the key in place on release')
             [CompletionResult]::new('--no-guarantee', '--no-guarantee', [CompletionResultType]::ParameterName, 'Go on where the promise cannot be kept; every run says so')
@@ -216,6 +219,108 @@ Register-ArgumentCompleter -Native -CommandName 'consul-lock' -ScriptBlock {
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
             break
         }
+        'consul-lock;acquire' {
+            [CompletionResult]::new('--pid', '--pid', [CompletionResultType]::ParameterName, 'With --hold: release the lock when this process has ended; `--pid $$` is the script''s own shell')
+            [CompletionResult]::new('--max', '--max', [CompletionResultType]::ParameterName, 'With --hold: release the lock after this long')
+            [CompletionResult]::new('-w', '-w', [CompletionResultType]::ParameterName, 'Give up after this; 0 is one attempt')
+            [CompletionResult]::new('--wait', '--wait', [CompletionResultType]::ParameterName, 'Give up after this; 0 is one attempt')
+            [CompletionResult]::new('-E', '-E ', [CompletionResultType]::ParameterName, 'Exit code for "not acquired"')
+            [CompletionResult]::new('--conflict-exit-code', '--conflict-exit-code', [CompletionResultType]::ParameterName, 'Exit code for "not acquired"')
+            [CompletionResult]::new('--retry-for', '--retry-for', [CompletionResultType]::ParameterName, 'How long a Consul that does not answer is asked again while acquiring and releasing [default: 30s]')
+            [CompletionResult]::new('--value', '--value', [CompletionResultType]::ParameterName, 'What the key says while it is held [default: a record of host, pid, user, program]')
+            [CompletionResult]::new('--session', '--session', [CompletionResultType]::ParameterName, 'Lock under this session, not one of our own')
+            [CompletionResult]::new('--session-name', '--session-name', [CompletionResultType]::ParameterName, 'The session''s name [default: consul-lock KEY]')
+            [CompletionResult]::new('--ttl', '--ttl', [CompletionResultType]::ParameterName, 'The session''s TTL, 10s to 24h [default: 15s]')
+            [CompletionResult]::new('--lock-delay', '--lock-delay', [CompletionResultType]::ParameterName, 'Pause between a lost lock and its next holder')
+            [CompletionResult]::new('--behavior', '--behavior', [CompletionResultType]::ParameterName, 'What becomes of the key when the session ends by itself [default: release]')
+            [CompletionResult]::new('--check', '--check', [CompletionResultType]::ParameterName, 'Bind the session to this health check instead of serfHealth; repeatable')
+            [CompletionResult]::new('--local', '--local', [CompletionResultType]::ParameterName, 'local')
+            [CompletionResult]::new('--http-addr', '--http-addr', [CompletionResultType]::ParameterName, 'Consul''s address [CONSUL_HTTP_ADDR]')
+            [CompletionResult]::new('--token', '--token', [CompletionResultType]::ParameterName, 'ACL token; others can see it in a list of processes, so rather use a file [CONSUL_HTTP_TOKEN]')
+            [CompletionResult]::new('--token-file', '--token-file', [CompletionResultType]::ParameterName, 'ACL token''s file [CONSUL_HTTP_TOKEN_FILE]')
+            [CompletionResult]::new('--ca-file', '--ca-file', [CompletionResultType]::ParameterName, 'CA certificate in PEM [CONSUL_CACERT]')
+            [CompletionResult]::new('--ca-path', '--ca-path', [CompletionResultType]::ParameterName, 'Folder of CA certificates in PEM [CONSUL_CAPATH]')
+            [CompletionResult]::new('--client-cert', '--client-cert', [CompletionResultType]::ParameterName, 'Client certificate in PEM [CONSUL_CLIENT_CERT]')
+            [CompletionResult]::new('--client-key', '--client-key', [CompletionResultType]::ParameterName, 'The client certificate''s key in PEM [CONSUL_CLIENT_KEY]')
+            [CompletionResult]::new('--tls-server-name', '--tls-server-name', [CompletionResultType]::ParameterName, 'Name that the server''s certificate must carry [CONSUL_TLS_SERVER_NAME]')
+            [CompletionResult]::new('--datacenter', '--datacenter', [CompletionResultType]::ParameterName, 'Datacenter of the lock [default: the agent''s]')
+            [CompletionResult]::new('--namespace', '--namespace', [CompletionResultType]::ParameterName, 'Namespace, Consul Enterprise [CONSUL_NAMESPACE]')
+            [CompletionResult]::new('--partition', '--partition', [CompletionResultType]::ParameterName, 'Partition, Consul Enterprise [CONSUL_PARTITION]')
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Text, or a JSON object a line')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours in messages; NO_COLOR is respected')
+            [CompletionResult]::new('--export', '--export', [CompletionResultType]::ParameterName, 'Print shell variables for `eval`: CONSUL_LOCK_KEY, _SESSION, _FENCE and _EXPIRES; or `(exit N)`, so that the shell fails as we do')
+            [CompletionResult]::new('--hold', '--hold', [CompletionResultType]::ParameterName, 'Leave a process in the background that renews the lock; with --pid or --max')
+            [CompletionResult]::new('--no-guarantee', '--no-guarantee', [CompletionResultType]::ParameterName, 'Allow a lock delay of 0, with which the next holder may start while this one''s script still works')
+            [CompletionResult]::new('-n', '-n', [CompletionResultType]::ParameterName, 'Give up at once if it is taken: --wait 0')
+            [CompletionResult]::new('--no-wait', '--no-wait', [CompletionResultType]::ParameterName, 'Give up at once if it is taken: --wait 0')
+            [CompletionResult]::new('--no-checks', '--no-checks', [CompletionResultType]::ParameterName, 'Bind the session to no health check')
+            [CompletionResult]::new('--keep-key', '--keep-key', [CompletionResultType]::ParameterName, 'Leave the key in place on release')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say nothing but errors and losses')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say nothing but errors and losses')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more; twice: each confirmation')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more; twice: each confirmation')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            break
+        }
+        'consul-lock;renew' {
+            [CompletionResult]::new('--session', '--session', [CompletionResultType]::ParameterName, 'The session that holds it, as `consul-lock acquire` prints it [CONSUL_LOCK_SESSION]')
+            [CompletionResult]::new('--retry-for', '--retry-for', [CompletionResultType]::ParameterName, 'How long a Consul that does not answer is asked again [default: 30s]')
+            [CompletionResult]::new('--local', '--local', [CompletionResultType]::ParameterName, 'local')
+            [CompletionResult]::new('--http-addr', '--http-addr', [CompletionResultType]::ParameterName, 'Consul''s address [CONSUL_HTTP_ADDR]')
+            [CompletionResult]::new('--token', '--token', [CompletionResultType]::ParameterName, 'ACL token; others can see it in a list of processes, so rather use a file [CONSUL_HTTP_TOKEN]')
+            [CompletionResult]::new('--token-file', '--token-file', [CompletionResultType]::ParameterName, 'ACL token''s file [CONSUL_HTTP_TOKEN_FILE]')
+            [CompletionResult]::new('--ca-file', '--ca-file', [CompletionResultType]::ParameterName, 'CA certificate in PEM [CONSUL_CACERT]')
+            [CompletionResult]::new('--ca-path', '--ca-path', [CompletionResultType]::ParameterName, 'Folder of CA certificates in PEM [CONSUL_CAPATH]')
+            [CompletionResult]::new('--client-cert', '--client-cert', [CompletionResultType]::ParameterName, 'Client certificate in PEM [CONSUL_CLIENT_CERT]')
+            [CompletionResult]::new('--client-key', '--client-key', [CompletionResultType]::ParameterName, 'The client certificate''s key in PEM [CONSUL_CLIENT_KEY]')
+            [CompletionResult]::new('--tls-server-name', '--tls-server-name', [CompletionResultType]::ParameterName, 'Name that the server''s certificate must carry [CONSUL_TLS_SERVER_NAME]')
+            [CompletionResult]::new('--datacenter', '--datacenter', [CompletionResultType]::ParameterName, 'Datacenter of the lock [default: the agent''s]')
+            [CompletionResult]::new('--namespace', '--namespace', [CompletionResultType]::ParameterName, 'Namespace, Consul Enterprise [CONSUL_NAMESPACE]')
+            [CompletionResult]::new('--partition', '--partition', [CompletionResultType]::ParameterName, 'Partition, Consul Enterprise [CONSUL_PARTITION]')
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Text, or a JSON object a line')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours in messages; NO_COLOR is respected')
+            [CompletionResult]::new('--export', '--export', [CompletionResultType]::ParameterName, 'Print CONSUL_LOCK_EXPIRES for `eval`, or `(exit N)`')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say nothing but errors and losses')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say nothing but errors and losses')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more; twice: each confirmation')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more; twice: each confirmation')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            break
+        }
+        'consul-lock;release' {
+            [CompletionResult]::new('--session', '--session', [CompletionResultType]::ParameterName, 'The session that holds it, as `consul-lock acquire` prints it [CONSUL_LOCK_SESSION]')
+            [CompletionResult]::new('--retry-for', '--retry-for', [CompletionResultType]::ParameterName, 'How long a Consul that does not answer is asked again [default: 30s]')
+            [CompletionResult]::new('--local', '--local', [CompletionResultType]::ParameterName, 'local')
+            [CompletionResult]::new('--http-addr', '--http-addr', [CompletionResultType]::ParameterName, 'Consul''s address [CONSUL_HTTP_ADDR]')
+            [CompletionResult]::new('--token', '--token', [CompletionResultType]::ParameterName, 'ACL token; others can see it in a list of processes, so rather use a file [CONSUL_HTTP_TOKEN]')
+            [CompletionResult]::new('--token-file', '--token-file', [CompletionResultType]::ParameterName, 'ACL token''s file [CONSUL_HTTP_TOKEN_FILE]')
+            [CompletionResult]::new('--ca-file', '--ca-file', [CompletionResultType]::ParameterName, 'CA certificate in PEM [CONSUL_CACERT]')
+            [CompletionResult]::new('--ca-path', '--ca-path', [CompletionResultType]::ParameterName, 'Folder of CA certificates in PEM [CONSUL_CAPATH]')
+            [CompletionResult]::new('--client-cert', '--client-cert', [CompletionResultType]::ParameterName, 'Client certificate in PEM [CONSUL_CLIENT_CERT]')
+            [CompletionResult]::new('--client-key', '--client-key', [CompletionResultType]::ParameterName, 'The client certificate''s key in PEM [CONSUL_CLIENT_KEY]')
+            [CompletionResult]::new('--tls-server-name', '--tls-server-name', [CompletionResultType]::ParameterName, 'Name that the server''s certificate must carry [CONSUL_TLS_SERVER_NAME]')
+            [CompletionResult]::new('--datacenter', '--datacenter', [CompletionResultType]::ParameterName, 'Datacenter of the lock [default: the agent''s]')
+            [CompletionResult]::new('--namespace', '--namespace', [CompletionResultType]::ParameterName, 'Namespace, Consul Enterprise [CONSUL_NAMESPACE]')
+            [CompletionResult]::new('--partition', '--partition', [CompletionResultType]::ParameterName, 'Partition, Consul Enterprise [CONSUL_PARTITION]')
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Text, or a JSON object a line')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours in messages; NO_COLOR is respected')
+            [CompletionResult]::new('--keep-key', '--keep-key', [CompletionResultType]::ParameterName, 'Leave the key in place, with its value; so does a lock that was acquired with --keep-key')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say nothing but errors and losses')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say nothing but errors and losses')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more; twice: each confirmation')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more; twice: each confirmation')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            break
+        }
         'consul-lock;doctor' {
             [CompletionResult]::new('--local', '--local', [CompletionResultType]::ParameterName, 'local')
             [CompletionResult]::new('--ttl', '--ttl', [CompletionResultType]::ParameterName, 'The session''s TTL, 10s to 24h [default: 15s]')
@@ -277,6 +382,9 @@ Register-ArgumentCompleter -Native -CommandName 'consul-lock' -ScriptBlock {
             [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'List the locks below a prefix')
             [CompletionResult]::new('wait', 'wait', [CompletionResultType]::ParameterValue, 'Wait until nobody holds a lock')
             [CompletionResult]::new('evict', 'evict', [CompletionResultType]::ParameterValue, 'Take a lock from its holder by ending its session')
+            [CompletionResult]::new('acquire', 'acquire', [CompletionResultType]::ParameterValue, 'Acquire a lock for a script whose steps are separate processes')
+            [CompletionResult]::new('renew', 'renew', [CompletionResultType]::ParameterValue, 'Renew a lock that `acquire` has acquired, and make sure that it is still held')
+            [CompletionResult]::new('release', 'release', [CompletionResultType]::ParameterValue, 'Release a lock that `acquire` has acquired')
             [CompletionResult]::new('doctor', 'doctor', [CompletionResultType]::ParameterValue, 'Check all that a lock needs, each with its mend')
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Print completions for a shell')
             [CompletionResult]::new('man', 'man', [CompletionResultType]::ParameterValue, 'Print a page of the manual')
@@ -297,6 +405,15 @@ Register-ArgumentCompleter -Native -CommandName 'consul-lock' -ScriptBlock {
             break
         }
         'consul-lock;help;evict' {
+            break
+        }
+        'consul-lock;help;acquire' {
+            break
+        }
+        'consul-lock;help;renew' {
+            break
+        }
+        'consul-lock;help;release' {
             break
         }
         'consul-lock;help;doctor' {

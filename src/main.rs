@@ -2,6 +2,7 @@
 
 mod cli;
 mod guard;
+mod hold;
 mod local;
 mod run;
 mod sys;

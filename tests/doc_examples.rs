@@ -131,6 +131,7 @@ pages! {
     the_examples_of_concepts_run: "docs/concepts.md", Options::default();
     the_examples_of_cron_run: "docs/cron.md", Options::default();
     the_examples_of_deploys_run: "docs/deploys.md", Options::default();
+    the_examples_of_scripts_in_ci_run: "docs/detached.md", Options::default();
     the_examples_of_systemd_run: "docs/systemd.md", Options::default();
     the_examples_of_coming_from_consul_lock_run: "docs/from-consul-lock.md", Options::default();
     the_examples_of_coming_from_flock_run: "docs/from-flock.md", Options::default();

@@ -60,9 +60,9 @@ fn names(definition: &str) -> BTreeSet<String> {
     words.filter(|word| word.starts_with('-')).map(str::to_owned).collect()
 }
 
-/// The flags in `--help`, by all their names, each with its default where it says one.
-fn flags_in_help() -> BTreeMap<BTreeSet<String>, Option<String>> {
-    let ended = Running::start(consul_lock().args(["run", "--help"])).wait(BOUND);
+/// The flags in a command's `--help`, by all their names, each with its default where it says one.
+fn flags_in_help(command: &str) -> BTreeMap<BTreeSet<String>, Option<String>> {
+    let ended = Running::start(consul_lock().args([command, "--help"])).wait(BOUND);
     assert_eq!((ended.code(), ended.stderr.as_str()), (Some(0), ""));
     let mut flags: Vec<(BTreeSet<String>, String)> = Vec::new();
     for line in ended.stdout.lines().map(str::trim) {
@@ -79,7 +79,7 @@ fn flags_in_help() -> BTreeMap<BTreeSet<String>, Option<String>> {
 
 #[test]
 fn every_flag_is_documented_with_its_default_and_no_other() {
-    let in_help = flags_in_help();
+    let in_help = flags_in_help("run");
     assert!(in_help.len() > 30, "{in_help:?}");
     let page = read("docs/flags.md");
     let mut in_page = BTreeMap::new();
@@ -94,6 +94,23 @@ fn every_flag_is_documented_with_its_default_and_no_other() {
             let given = cells[1] == default || cells[2].contains(&format!("efault {default}"));
             assert!(given, "{names:?} has the default {default}, and not {cells:?}");
         }
+    }
+}
+
+#[test]
+fn what_commands_for_scripts_have_beyond_run_is_documented_and_nothing_else() {
+    let of_run = flags_in_help("run");
+    let page = read("docs/detached.md");
+    let table = rows(page.split_once("## Flags").expect("a chapter on flags").1);
+    for command in ["acquire", "renew", "release"] {
+        let is_own = |flag: &BTreeSet<String>| !of_run.contains_key(flag);
+        let in_help: BTreeSet<_> = flags_in_help(command).into_keys().collect();
+        let documented: BTreeSet<_> = (table.iter())
+            .filter(|row| row[1].split(", ").any(|one| one == command))
+            .map(|row| names(row[0].trim_matches('`')))
+            .collect();
+        assert!(in_help.iter().filter(|flag| is_own(flag)).all(|flag| documented.contains(flag)), "{in_help:?}");
+        assert!(documented.is_subset(&in_help), "{documented:?}");
     }
 }
 

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use consul_lock::duration;
 use nix::sys::signal::Signal;
 
+use super::acquire::{self, AcquireArgs};
 use super::completions::CompletionsArgs;
 use super::completions::names::NamesArgs;
 use super::connection::Connection;
@@ -16,6 +17,8 @@ use super::evict::EvictArgs;
 use super::list::ListArgs;
 use super::man::ManArgs;
 use super::output::Output;
+use super::release::{self, ReleaseArgs};
+use super::renew::{self, RenewArgs};
 use super::signal;
 use super::status::StatusArgs;
 use super::wait::WaitArgs;
@@ -57,6 +60,12 @@ pub(crate) enum Command {
     Wait(Box<WaitArgs>),
     /// Take a lock from its holder by ending its session.
     Evict(Box<EvictArgs>),
+    #[command(about = first_line(acquire::ABOUT), long_about = acquire::ABOUT, after_help = acquire::EXAMPLES)]
+    Acquire(Box<AcquireArgs>),
+    #[command(about = first_line(renew::ABOUT), long_about = renew::ABOUT)]
+    Renew(Box<RenewArgs>),
+    #[command(about = first_line(release::ABOUT), long_about = release::ABOUT)]
+    Release(Box<ReleaseArgs>),
     /// Check all that a lock needs, each with its mend.
     #[command(after_help = "More flags and examples: consul-lock doctor --help", after_long_help = DOCTOR_EXAMPLES)]
     Doctor(Box<DoctorArgs>),
@@ -67,6 +76,11 @@ pub(crate) enum Command {
     /// Print the names of locks for completions.
     #[command(hide = true)]
     Names(NamesArgs),
+}
+
+/// What the list of commands says.
+fn first_line(about: &str) -> String {
+    about.lines().next().unwrap_or_default().trim_end_matches('.').to_owned()
 }
 
 #[derive(Debug, Args)]
@@ -91,6 +105,8 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) waiting: Waiting,
     #[command(flatten)]
+    pub(crate) sharing: SharingArgs,
+    #[command(flatten)]
     pub(crate) session: Session,
     #[command(flatten)]
     pub(crate) loss: OnLoss,
@@ -109,6 +125,17 @@ pub(crate) struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Sharing")]
+pub(crate) struct SharingArgs {
+    /// A semaphore: up to N holders at once, 1 to 1000 [default: 1].
+    #[arg(long, value_name = "N", conflicts_with = "shared")]
+    pub(crate) limit: Option<u32>,
+    /// Share the lock with others that share it, as a reader; runs without this flag are the writers.
+    #[arg(long)]
+    pub(crate) shared: bool,
+}
+
+#[derive(Debug, Args)]
 #[command(next_help_heading = "Waiting")]
 pub(crate) struct Waiting {
     /// Give up after this; 0 is one attempt.
@@ -116,12 +143,6 @@ pub(crate) struct Waiting {
     /// Without it, wait for ever [default: wait for ever]. A duration is written as 15s, 1m30s or 500ms; a bare number is seconds.
     #[arg(short, long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) wait: Option<Duration>,
-    /// A semaphore: up to N holders at once, 1 to 1000 [default: 1].
-    #[arg(long, value_name = "N", conflicts_with = "shared")]
-    pub(crate) limit: Option<u32>,
-    /// Share the lock with others that share it, as a reader; runs without this flag are the writers.
-    #[arg(long)]
-    pub(crate) shared: bool,
     /// Give up at once if it is taken: --wait 0.
     #[arg(short, long, conflicts_with = "wait")]
     pub(crate) no_wait: bool,
@@ -131,6 +152,13 @@ pub(crate) struct Waiting {
     /// How long a Consul that does not answer is asked again while acquiring and releasing [default: 30s].
     #[arg(long, hide_short_help = true, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) retry_for: Option<Duration>,
+}
+
+impl Waiting {
+    /// How long to wait; nothing is for ever.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        if self.no_wait { Some(Duration::ZERO) } else { self.wait }
+    }
 }
 
 #[derive(Debug, Args)]

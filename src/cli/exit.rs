@@ -18,7 +18,7 @@ pub(crate) mod code {
     pub(crate) const INTERNAL: u8 = 70;
     /// Not acquired (`-E`).
     pub(crate) const CONFLICT: u8 = 75;
-    /// Lost (`--lost-exit-code`).
+    /// Lost (`--lost-exit-code`), or not, or no longer, held under the session that is named.
     pub(crate) const LOST: u8 = 76;
     /// Consul denied it.
     pub(crate) const DENIED: u8 = 77;
@@ -54,6 +54,7 @@ impl Codes {
             Class::Unavailable => code::UNAVAILABLE,
             Class::Denied => code::DENIED,
             Class::Configuration => code::CONFIGURATION,
+            Class::Lost => self.lost,
             Class::Internal => code::INTERNAL,
         }
     }
@@ -137,6 +138,7 @@ mod tests {
             (Outcome::GuardDied, Exit::Code(70)),
             (refused(Class::Conflict), Exit::Code(11)),
             (refused(Class::Usage), Exit::Code(64)),
+            (refused(Class::Lost), Exit::Code(12)),
             (refused(Class::Unavailable), Exit::Code(69)),
             (refused(Class::Internal), Exit::Code(70)),
             (refused(Class::Denied), Exit::Code(77)),

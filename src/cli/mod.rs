@@ -1,8 +1,10 @@
 //! What a person types and reads: from arguments to a plan, from an outcome to messages and an exit code.
 
+mod acquire;
 mod args;
 mod completions;
 mod connection;
+mod detached;
 mod doctor;
 mod evict;
 mod exit;
@@ -16,8 +18,11 @@ mod output;
 mod plan;
 mod program;
 mod refusal;
+mod release;
+mod renew;
 mod report;
 mod run;
+mod shell;
 mod shown;
 mod signal;
 mod source;
@@ -50,12 +55,22 @@ pub(crate) fn main() -> anyhow::Result<Exit> {
             Command::List(args) => Ok(list::list(*args)),
             Command::Wait(args) => wait::wait(*args, &inherited),
             Command::Evict(args) => Ok(evict::evict(*args)),
+            Command::Acquire(args) => acquire::acquire(*args, inherited),
+            Command::Renew(args) => Ok(renew::renew(*args)),
+            Command::Release(args) => Ok(release::release(*args)),
             Command::Doctor(args) => Ok(doctor::run(*args)),
             Command::Completions(args) => Ok(completions::run(&args)),
             Command::Man(args) => Ok(refused(man::run(&args))),
             Command::Names(args) => Ok(completions::names::run(&args)),
         },
-        Err(error) => Ok(misuse::answer(&error, &std::env::args_os().collect::<Vec<_>>())),
+        Err(error) => {
+            let typed: Vec<_> = std::env::args_os().collect();
+            let exit = misuse::answer(&error, &typed);
+            if shell::is_evaluated(typed.iter().skip(1).map(|argument| argument.as_os_str())) {
+                shell::fail(exit);
+            }
+            Ok(exit)
+        }
     }
 }
 

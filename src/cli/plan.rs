@@ -1,7 +1,6 @@
 //! From what was typed to what was meant: every flag is checked here, and files that it names are read, before anything
 //! is forked, connected or locked.
 
-use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt as _;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use consul_lock::consul::{Behavior, SessionId};
 use consul_lock::lock::{self, Key, Limit, LockDelay, LockOptions, MAX_SHARED_VALUE, SessionOptions, Sharing, Ttl};
 
-use super::args::{BackgroundArg, BehaviorArg, RunArgs};
+use super::args::{BackgroundArg, BehaviorArg, RunArgs, Session, SharingArgs, Waiting};
 use super::exit::Codes;
 use super::program;
 use super::refusal::Refusal;
@@ -62,7 +61,7 @@ pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal
     let program = found.file_name().map(|name| name.to_string_lossy().into_owned());
     let codes = Codes { conflict: args.waiting.conflict_exit_code, lost: args.loss.lost_exit_code };
     let grace = args.loss.kill_after.unwrap_or(LockOptions::DEFAULT_GRACE);
-    let wait = if args.waiting.no_wait { Some(Duration::ZERO) } else { args.waiting.wait };
+    let wait = args.waiting.patience();
     let last_words = report::last_words(args.output.log_format, &keys);
     let (kill_signal, background) = (args.loss.kill_signal, background(args.loss.background));
     let lock = if args.local.local.is_some() {
@@ -98,15 +97,25 @@ pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal
     Ok(Meant { plan, codes, keys })
 }
 
+/// Answers what people from `consul lock` type: `-n 3 KEY`, where 3 is a limit and no key.
+///
+/// # Errors
+/// Always, if it was typed.
+pub(super) fn refuse_number(waiting: &Waiting, keys: &[String]) -> Result<(), Refusal> {
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty();
+    match keys {
+        [number, _, ..] if waiting.no_wait && is_number(number) => Err(Refusal::usage(format!(
+            "-n takes no number here: it means \"do not wait\", as in flock(1); for a semaphore, as by consul lock -n {number}, did \
+             you mean --limit {number}?"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// The keys in the order of their bytes, each once, with an answer to what people from other tools type.
 fn keys(args: &RunArgs) -> Result<Vec<Key>, Refusal> {
-    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty();
+    refuse_number(&args.waiting, &args.keys)?;
     match args.keys.as_slice() {
-        [number, _, ..] if args.waiting.no_wait && is_number(number) => {
-            return Err(Refusal::usage(format!(
-                "-n takes no number here: it means \"do not wait\", as in flock(1); for a semaphore, as by consul lock -n {number}, did you mean --limit {number}?"
-            )));
-        }
         [dir, key, ..] if args.local.local.is_some() && dir.starts_with('/') => {
             return Err(Refusal::usage(format!("\"{dir}\" is no key: did you mean --local={dir} {key}?")));
         }
@@ -115,12 +124,7 @@ fn keys(args: &RunArgs) -> Result<Vec<Key>, Refusal> {
         }
         _ => {}
     }
-    let keys = args.keys.iter().map(|key| key.parse()).collect::<Result<BTreeSet<Key>, _>>();
-    let keys = Vec::from_iter(keys.map_err(Refusal::usage)?);
-    if keys.len() > LockOptions::MAX_KEYS {
-        return Err(Refusal::usage(lock::Error::TooManyKeys(keys.len())));
-    }
-    Ok(keys)
+    super::detached::keys(args.keys.iter().map(String::as_str))
 }
 
 fn command(args: &RunArgs) -> Result<Vec<OsString>, Refusal> {
@@ -167,7 +171,7 @@ fn local_lock(
             "{flag} has no meaning with --local, which uses no Consul: leave one of them out"
         )));
     }
-    let sharing = sharing(&args)?;
+    let sharing = sharing(&args.sharing, &args.session)?;
     if sharing.slots() > local::MAX_SLOTS {
         return Err(Refusal::usage(format!(
             "--limit: with --local {} is the most: whoever waits needs a thread for each slot",
@@ -191,8 +195,8 @@ fn consul_lock(
     grace: Duration,
     program: Option<String>,
 ) -> Result<LockPlan, Refusal> {
-    let session_opts = session_options(&args)?;
-    let sharing = sharing(&args)?;
+    let session_opts = session_options(&args.session)?;
+    let sharing = sharing(&args.sharing, &args.session)?;
     let session = args.session.session.as_deref().map(str::parse::<SessionId>).transpose().map_err(Refusal::usage)?;
     let options = LockOptions {
         value: args.session.value.map(OsString::into_vec),
@@ -232,29 +236,32 @@ fn chain() -> impl Iterator<Item = String> {
     lines.into_iter()
 }
 
-fn sharing(args: &RunArgs) -> Result<Sharing, Refusal> {
-    if let Some(limit) = args.waiting.limit {
+fn sharing(args: &SharingArgs, session: &Session) -> Result<Sharing, Refusal> {
+    if let Some(limit) = args.limit {
         return Limit::new(limit).map(Sharing::Limit).map_err(|error| Refusal::usage(format!("--limit: {error}")));
     }
-    if !args.waiting.shared {
+    if !args.shared {
         return Ok(Sharing::Exclusive);
     }
-    if args.session.behavior == Some(BehaviorArg::Delete) {
+    if session.behavior == Some(BehaviorArg::Delete) {
         return Err(Refusal::usage(lock::Error::SharedDelete));
     }
-    if args.session.keep_key {
+    if session.keep_key {
         return Err(Refusal::usage(
             "--keep-key has no meaning with --shared, which leaves no key: leave one of them out",
         ));
     }
-    match args.session.value.as_ref().map(|value| value.len()).filter(|length| *length > MAX_SHARED_VALUE) {
+    match session.value.as_ref().map(|value| value.len()).filter(|length| *length > MAX_SHARED_VALUE) {
         Some(length) => Err(Refusal::usage(lock::Error::SharedValue(length))),
         None => Ok(Sharing::Shared),
     }
 }
 
-fn session_options(args: &RunArgs) -> Result<SessionOptions, Refusal> {
-    let session = &args.session;
+/// The session that the flags ask for.
+///
+/// # Errors
+/// A TTL or a lock delay that Consul does not take.
+pub(super) fn session_options(session: &Session) -> Result<SessionOptions, Refusal> {
     let (node_checks, service_checks) = checks(session.no_checks, &session.checks);
     Ok(SessionOptions {
         name: session.session_name.clone(),

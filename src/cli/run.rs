@@ -59,7 +59,7 @@ pub(crate) fn run(mut args: RunArgs, inherited: Inherited) -> anyhow::Result<Exi
 }
 
 /// The message of an outcome of which the run itself has not told.
-fn last_word(outcome: &Outcome, quiet: bool) -> Option<String> {
+pub(super) fn last_word(outcome: &Outcome, quiet: bool) -> Option<String> {
     match outcome {
         // flock(1) -n says nothing at all; we say who it was, unless told not to.
         Outcome::NotAcquired(refused) if quiet && refused.class == Class::Conflict => None,

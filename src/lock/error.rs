@@ -5,6 +5,7 @@ use thiserror::Error;
 use super::key::Key;
 use super::lease::TooTight;
 use super::notice::{Holder, Loss};
+use super::record::Record;
 use crate::consul::{Address, Client, Error as ConsulError, SessionId};
 
 /// Why a lock could not be had, kept or given back.
@@ -127,6 +128,36 @@ pub enum Error {
     /// The lock was given up on request.
     #[error("gave up waiting")]
     Stopped,
+    /// A session does not hold the key, or no longer.
+    #[error("{key} is not held by session {session}: {}", now_held_by(.holder.as_ref()))]
+    NotOurs {
+        /// The lock.
+        key: Key,
+        /// The session that was to hold it.
+        session: SessionId,
+        /// Who does.
+        holder: Option<Holder>,
+    },
+    /// The lock has more keys than were named, and they are given back together.
+    #[error("{key} was acquired together with others, {keys} keys in all, under session {session}: name all of them")]
+    Part {
+        /// One of those that were named.
+        key: Key,
+        /// How many there are.
+        keys: usize,
+        /// The session that holds them.
+        session: SessionId,
+    },
+    /// The lock is held by a process that gives it back itself, and that was not meant.
+    #[error(
+        "{key} is held by {record}, which gives it back itself: end that process, or take the lock from it with consul-lock evict"
+    )]
+    Attached {
+        /// The lock.
+        key: Key,
+        /// Who holds it.
+        record: Box<Record>,
+    },
     /// The operating system gave no thread.
     #[error("cannot start a thread ({0}): raise the limit on processes (ulimit -u)")]
     Thread(#[from] std::io::Error),
@@ -153,6 +184,11 @@ impl Error {
     /// The error of a session that could not be read.
     pub(super) fn denied_session_read(client: &Client, error: ConsulError) -> Self {
         Self::denied(client, error, "reading the session", "session_prefix \"\" { policy = \"write\" }".to_owned())
+    }
+
+    /// The error of a session that could not be renewed, or read to that end.
+    pub(super) fn denied_renewal(client: &Client, error: ConsulError) -> Self {
+        Self::denied(client, error, "renewing the session", "session_prefix \"\" { policy = \"write\" }".to_owned())
     }
 
     /// The error of a request about a key, the lock's own or one below it.
@@ -199,6 +235,13 @@ impl Error {
             }
             error => Self::Consul(error),
         }
+    }
+}
+
+fn now_held_by(holder: Option<&Holder>) -> String {
+    match holder {
+        Some(holder) => format!("{holder} has it now"),
+        None => "nobody has it; it was released, or the session has ended".to_owned(),
     }
 }
 

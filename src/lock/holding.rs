@@ -98,6 +98,13 @@ impl Holding {
         self.lease
     }
 
+    /// Until when Consul promises to let the session live if nobody renews it from now on; nothing for one without a TTL. It
+    /// is long past for a session that was given and that has not been renewed here.
+    #[must_use]
+    pub fn expires(&self) -> Option<Moment> {
+        self.session.expires()
+    }
+
     /// Gives everything back and then ends the session, if it is ours: in that order, since a session that ends while it
     /// holds a key starts the lock delay. Repeated until answered, for `retry_for` or until `stop` is thrown.
     pub fn release(&self, stop: &Stop) -> Release {

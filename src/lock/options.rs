@@ -211,6 +211,8 @@ pub struct LockOptions {
     pub keep_key: bool,
     /// Go on where Consul backs no lease: with a lock delay of zero.
     pub no_guarantee: bool,
+    /// Another process gives the lock back: the holder record tells it how. See [`Detached`](super::Detached).
+    pub detached: bool,
     /// The program named in the holder record; this process's own name if absent. Never its arguments: they hold
     /// secrets, and every reader of the key sees the record.
     pub program: Option<String>,
@@ -251,6 +253,7 @@ impl LockOptions {
             retry_for: Self::DEFAULT_RETRY_FOR,
             keep_key: false,
             no_guarantee: false,
+            detached: false,
             program: None,
             ancestors: Vec::new(),
         }

@@ -38,6 +38,20 @@ pub struct Record {
     /// means that the holder was deprived of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub released_at: Option<String>,
+    /// How another process than the one that acquired the lock gives it back; absent where that one does so itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detached: Option<Detachment>,
+}
+
+/// What a process must know to give back a lock that another one acquired.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detachment {
+    /// Whether the session was made for the lock, and ends with it.
+    pub own_session: bool,
+    /// Whether the key stays in place, without a holder.
+    pub keep_key: bool,
+    /// How many keys the lock has; they are given back together.
+    pub keys: usize,
 }
 
 impl Record {
@@ -63,6 +77,7 @@ impl Record {
             limit: 1,
             shared: false,
             released_at: None,
+            detached: None,
         }
     }
 

@@ -82,6 +82,11 @@ impl LockSession {
         })
     }
 
+    /// Until when Consul promises to let it live without another renewal; nothing if it lives until it is destroyed.
+    pub(super) fn expires(&self) -> Option<Moment> {
+        self.ttl.map(|ttl| self.touched + ttl)
+    }
+
     /// How often it is renewed.
     pub(super) fn interval(&self) -> Option<Duration> {
         self.ttl.map(|ttl| ttl / 3)
@@ -113,7 +118,7 @@ impl LockSession {
 }
 
 /// The name of a session that nobody has named.
-fn default_name(keys: &[&Key]) -> String {
+pub(super) fn default_name(keys: &[&Key]) -> String {
     match keys {
         [] => "consul-lock".to_owned(),
         [key] => format!("consul-lock {key}"),

@@ -14,7 +14,7 @@ use consul_lock::lock::{self, Claim, Holding, Keeper, LockOptions, Notice, Relea
 use super::Input;
 use super::event::{Event, Grant, Released};
 use super::here::{self, Wanted};
-use super::outcome::{Class, Refused};
+use super::outcome::Refused;
 use super::state::Here;
 
 /// The lock that a run wants.
@@ -84,16 +84,7 @@ fn acquire_in_consul(
 ) -> Result<Held, Refused> {
     match lock::acquire(client, options, stop, &teller(inbox)) {
         Ok(holding) => Ok(Held::Consul(Box::new(holding))),
-        Err(error) => {
-            let holders = match &error {
-                lock::Error::Held { holder, .. } | lock::Error::AllHeld { holder, .. } => {
-                    vec![holder.session.to_string()]
-                }
-                lock::Error::SeveralHeld(held) => held.iter().map(|(_, holder)| holder.session.to_string()).collect(),
-                _ => Vec::new(),
-            };
-            Err(Refused { holders, ..Refused::new(Class::from(&error), &error) })
-        }
+        Err(error) => Err(Refused::by(&error)),
     }
 }
 

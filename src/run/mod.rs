@@ -21,11 +21,10 @@ mod signals;
 mod state;
 
 pub(crate) use backend::LockPlan;
+pub(crate) use event::Grant;
 pub(crate) use here::Wanted;
 pub(crate) use note::Note;
-#[cfg(test)]
-pub(crate) use outcome::Refused;
-pub(crate) use outcome::{Class, Outcome};
+pub(crate) use outcome::{Class, Outcome, Refused};
 pub(crate) use state::ends_us;
 
 use crate::guard::{self, Background, Guard, Inherited, LastWords};

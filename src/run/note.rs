@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use consul_lock::lock::{Holder, Key, Loss, Record, Terms};
+use consul_lock::lock::{Holder, Key, Loss, Notice, Record, Terms};
 use nix::sys::signal::Signal;
 
 use super::event::Grant;
@@ -176,5 +176,20 @@ impl Note {
                 | Self::NoGuarantee(_)
         );
         !goes_on
+    }
+
+    /// What there is to tell of a notice to somebody who waits; of one that concerns a lock that is held, nothing.
+    pub(crate) fn while_waiting(notice: Notice) -> Option<Self> {
+        match notice {
+            Notice::Waiting { key, holder } => Some(Self::Waiting { key, holder }),
+            Notice::Delayed { key, left } => Some(Self::Delayed { key, left }),
+            Notice::Place { key, ahead } => Some(Self::Ahead { key, ahead }),
+            Notice::OtherLimit { key, holder, theirs, ours } => Some(Self::OtherLimit { key, holder, theirs, ours }),
+            Notice::Unqueued { key, trouble } => Some(Self::Unqueued { key, reason: trouble.0 }),
+            Notice::Retrying(trouble) => Some(Self::Retrying(trouble.0)),
+            Notice::SessionReplaced(id) => Some(Self::SessionReplaced(id.to_string())),
+            Notice::StartedAgain { lost, session } => Some(Self::StartedAgain { lost, session: session.to_string() }),
+            Notice::Confirmed(_) | Notice::Unconfirmed(_) | Notice::RenewalFailing(_) | Notice::Lost { .. } => None,
+        }
     }
 }

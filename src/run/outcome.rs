@@ -3,6 +3,7 @@
 use consul_lock::consul::Error as ConsulError;
 use consul_lock::lock::{self, Loss};
 use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
 
 /// How a run ended; one table turns it into an exit code.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +36,7 @@ pub(crate) struct Refused {
 }
 
 /// The classes of refusals.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Class {
     /// Somebody else has the lock.
     Conflict,
@@ -47,6 +48,8 @@ pub(crate) enum Class {
     Denied,
     /// Something is set up wrongly.
     Configuration,
+    /// The lock is not, or no longer, the one's who gives it for theirs.
+    Lost,
     /// A fault of our own, or of the machine.
     Internal,
 }
@@ -69,7 +72,10 @@ impl From<&lock::Error> for Class {
             | Error::TooManyKeys(_)
             | Error::NoLockDelay(_)
             | Error::SharedDelete
-            | Error::SharedValue(_) => Self::Usage,
+            | Error::SharedValue(_)
+            | Error::Attached { .. }
+            | Error::Part { .. } => Self::Usage,
+            Error::NotOurs { .. } => Self::Lost,
             Error::Consul(error) => Self::from(error),
             _ => Self::Internal,
         }
@@ -95,5 +101,17 @@ impl Refused {
     /// Refused for a reason that has nothing to do with a holder.
     pub(crate) fn new(class: Class, message: impl ToString) -> Self {
         Self { class, message: message.to_string(), holders: Vec::new() }
+    }
+
+    /// Refused by this error.
+    pub(crate) fn by(error: &lock::Error) -> Self {
+        let holders = match error {
+            lock::Error::Held { holder, .. } | lock::Error::AllHeld { holder, .. } => {
+                vec![holder.session.to_string()]
+            }
+            lock::Error::SeveralHeld(held) => held.iter().map(|(_, holder)| holder.session.to_string()).collect(),
+            _ => Vec::new(),
+        };
+        Self { holders, ..Self::new(Class::from(error), error) }
     }
 }

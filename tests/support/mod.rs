@@ -14,6 +14,7 @@ pub mod line;
 pub mod proxy;
 pub mod pty;
 pub mod running;
+pub mod shell;
 pub mod tls;
 pub mod ward;
 

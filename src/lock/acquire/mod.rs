@@ -24,7 +24,7 @@ use super::options::LockOptions;
 use super::patience::{Outlook, Patience};
 use super::queue::Queue;
 use super::readers::MAX_VALUE;
-use super::record::Record;
+use super::record::{Detachment, Record};
 use super::session::LockSession;
 use super::slots::{self, Pick};
 use super::standing::{SEMAPHORES, Standing};
@@ -76,7 +76,13 @@ pub fn acquire(client: &Client, options: &LockOptions, stop: &Stop, tell: &Tell)
         }
         return Err(error);
     }
-    let record = Record::new(options.program.as_deref(), session.terms.delay()).sharing(options.sharing);
+    let detached = options.detached.then_some(Detachment {
+        own_session: session.own,
+        keep_key: options.keep_key,
+        keys: keys.len(),
+    });
+    let record =
+        Record { detached, ..Record::new(options.program.as_deref(), session.terms.delay()).sharing(options.sharing) };
     let value = options.value.clone().unwrap_or_else(|| record.to_value());
     let mut attempt = Attempt {
         client: client.clone(),

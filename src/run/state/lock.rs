@@ -56,22 +56,11 @@ impl Run {
                 let refused = held_by_ancestor(&holder.session.to_string());
                 self.give_up(Outcome::NotAcquired(refused), now)
             }
-            Notice::Waiting { key, holder } => vec![Action::Tell(Note::Waiting { key, holder })],
-            Notice::Delayed { key, left } => vec![Action::Tell(Note::Delayed { key, left })],
-            Notice::Place { key, ahead } => vec![Action::Tell(Note::Ahead { key, ahead })],
-            Notice::Unqueued { key, trouble } => vec![Action::Tell(Note::Unqueued { key, reason: trouble.0 })],
-            Notice::OtherLimit { key, holder, theirs, ours } => {
-                vec![Action::Tell(Note::OtherLimit { key, holder, theirs, ours })]
-            }
-            Notice::Retrying(trouble) => vec![Action::Tell(Note::Retrying(trouble.0))],
-            Notice::SessionReplaced(id) => vec![Action::Tell(Note::SessionReplaced(id.to_string()))],
-            Notice::StartedAgain { lost, session } => {
-                vec![Action::Tell(Note::StartedAgain { lost, session: session.to_string() })]
-            }
             Notice::RenewalFailing(trouble) => vec![Action::Tell(Note::RenewalFailing(trouble.0))],
             Notice::Confirmed(sent) => self.confirmed(sent, now),
             Notice::Unconfirmed(trouble) => self.unconfirmed(trouble.0, now),
             Notice::Lost { loss, key } => self.lost(loss, key, now),
+            other => Note::while_waiting(other).map(Action::Tell).into_iter().collect(),
         }
     }
 

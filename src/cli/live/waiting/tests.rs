@@ -12,7 +12,20 @@ fn record(command: &str, held_for: u64) -> Record {
     let since = SystemTime::now() - Duration::from_millis(held_for * 1000 + 500);
     let [host, user, lock_delay, run, tool] = ["web1", "root", "30s", "r", "t"].map(str::to_owned);
     let acquired_at = humantime::format_rfc3339(since).to_string();
-    Record { host, pid: 71, user, command: command.to_owned(), acquired_at, lock_delay, run, tool, released_at: None }
+    Record {
+        host,
+        pid: 71,
+        user,
+        command: command.to_owned(),
+        acquired_at,
+        lock_delay,
+        run,
+        tool,
+        released_at: None,
+        detached: None,
+        limit: 1,
+        shared: false,
+    }
 }
 
 fn key() -> Key {
