@@ -206,7 +206,7 @@ mod tests {
             let seen = locks.look(&key, &table).expect("there");
             assert_eq!((seen.held, seen.record.as_deref()), (true, Some("2")));
         }
-        assert_eq!(locks.keys("").expect("readable"), [key.clone()], "the other files are no keys");
+        assert_eq!(locks.keys("").expect("readable"), std::slice::from_ref(&key), "the other files are no keys");
         readers.into_iter().for_each(|reader| reader.release().expect("released"));
         let seen = locks.look(&key, &Table::read()).expect("there");
         assert_eq!((seen.held, seen.record), (false, None));

@@ -72,7 +72,7 @@ impl Wanted {
                     return Err(obstacle.refused);
                 }
                 let Obstacle { holder, refused } = obstacle;
-                tell(Event::WaitingHere { key: key.clone(), holder, refused });
+                tell(Event::WaitingHere { key: key.clone(), holder: holder.map(Box::new), refused });
                 self.locks.lock(key, self.sharing).map_err(|error| refuse(&error))?
             }
         };

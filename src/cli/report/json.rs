@@ -194,7 +194,8 @@ mod tests {
             let mut fields: Vec<_> =
                 object.keys().filter(|name| !["ts", "event", "key"].contains(&name.as_str())).collect();
             let mut documented = documented(object["event"].as_str().expect("a name"));
-            (fields.sort(), documented.sort_unstable());
+            fields.sort();
+            documented.sort_unstable();
             assert_eq!(fields, documented, "{line}");
         }
     }

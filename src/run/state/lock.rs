@@ -67,7 +67,7 @@ impl Run {
     pub(super) fn waiting_here(
         &mut self,
         key: Key,
-        holder: Option<Record>,
+        holder: Option<Box<Record>>,
         refused: Refused,
         now: Moment,
     ) -> Vec<Action> {
@@ -77,7 +77,7 @@ impl Run {
         if let Some(here) = &mut self.here {
             here.conflict = Some(refused);
         }
-        vec![Action::Tell(Note::WaitingHere { key, holder })]
+        vec![Action::Tell(Note::WaitingHere { key, holder: holder.map(|record| *record) })]
     }
 
     pub(super) fn confirmed(&mut self, sent: Moment, now: Moment) -> Vec<Action> {
