@@ -101,7 +101,7 @@ _consul__lock() {
 
     case "${cmd}" in
         consul__lock)
-            opts="-h -V --help --version run status list wait evict acquire renew release doctor completions man names help"
+            opts="-h -V --help --version run acquire renew release status list wait evict doctor completions man names help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -115,7 +115,7 @@ _consul__lock() {
             return 0
             ;;
         consul__lock__subcmd__acquire)
-            opts="-w -n -E -q -v -h -V --export --hold --pid --max --no-guarantee --wait --no-wait --conflict-exit-code --retry-for --value --session --session-name --ttl --lock-delay --behavior --check --no-checks --keep-key --local --http-addr --token --token-file --ca-file --ca-path --client-cert --client-key --tls-server-name --datacenter --namespace --partition --quiet --verbose --log-format --color --help --version"
+            opts="-w -n -E -q -v -h -V --export --hold --pid --max --no-guarantee --wait --limit --shared --no-wait --conflict-exit-code --retry-for --value --session --session-name --ttl --lock-delay --behavior --check --no-checks --keep-key --local --http-addr --token --token-file --ca-file --ca-path --client-cert --client-key --tls-server-name --datacenter --namespace --partition --quiet --verbose --log-format --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -143,6 +143,13 @@ _consul__lock() {
                     return 0
                     ;;
                 -w)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --limit)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -567,7 +574,7 @@ _consul__lock() {
             return 0
             ;;
         consul__lock__subcmd__help)
-            opts="run status list wait evict acquire renew release doctor completions man names help"
+            opts="run acquire renew release status list wait evict doctor completions man names help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1124,7 +1131,7 @@ _consul__lock() {
             return 0
             ;;
         consul__lock__subcmd__run)
-            opts="-c -w -n -E -s -k -q -v -h -V --wait --no-wait --conflict-exit-code --retry-for --limit --shared --value --session --session-name --ttl --lock-delay --behavior --check --no-checks --keep-key --kill-signal --kill-after --lost-exit-code --monitor-retries --monitor-retry-time --background --no-guarantee --local --http-addr --token --token-file --ca-file --ca-path --client-cert --client-key --tls-server-name --datacenter --namespace --partition --quiet --verbose --log-format --color --metrics-file --help --version"
+            opts="-c -w -n -E -s -k -q -v -h -V --wait --limit --shared --no-wait --conflict-exit-code --retry-for --value --session --session-name --ttl --lock-delay --behavior --check --no-checks --keep-key --kill-signal --kill-after --lost-exit-code --monitor-retries --monitor-retry-time --background --no-guarantee --local --http-addr --token --token-file --ca-file --ca-path --client-cert --client-key --tls-server-name --datacenter --namespace --partition --quiet --verbose --log-format --color --metrics-file --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1151,6 +1158,13 @@ _consul__lock() {
                     fi
                     return 0
                     ;;
+                --limit)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
                 --conflict-exit-code)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
@@ -1166,13 +1180,6 @@ _consul__lock() {
                     return 0
                     ;;
                 --retry-for)
-                    COMPREPLY=("${cur}")
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
-                    fi
-                    return 0
-                    ;;
-                --limit)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace

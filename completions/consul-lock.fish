@@ -27,13 +27,13 @@ end
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -s V -l version -d 'Print version'
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "run" -d 'Hold the lock while a command runs'
+complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "acquire" -d 'Acquire a lock for a script whose steps are separate processes'
+complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "renew" -d 'Renew a lock that `acquire` has acquired, and make sure that it is still held'
+complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "release" -d 'Release a lock that `acquire` has acquired'
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "status" -d 'Show who holds a lock, since when, from where, and who waits for it'
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "list" -d 'List the locks below a prefix'
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "wait" -d 'Wait until nobody holds a lock'
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "evict" -d 'Take a lock from its holder by ending its session'
-complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "acquire" -d 'Acquire a lock for a script whose steps are separate processes'
-complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "renew" -d 'Renew a lock that `acquire` has acquired, and make sure that it is still held'
-complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "release" -d 'Release a lock that `acquire` has acquired'
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "doctor" -d 'Check all that a lock needs, each with its mend'
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "completions" -d 'Print completions for a shell'
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "man" -d 'Print a page of the manual'
@@ -41,9 +41,9 @@ complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "names" -d '
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s c -d 'Run /bin/sh -c STRING instead of a COMMAND' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s w -l wait -d 'Give up after this; 0 is one attempt' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l limit -d 'Up to N holders at once: a semaphore' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s E -l conflict-exit-code -d 'Exit code for "not acquired"' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l retry-for -d 'How long a Consul that does not answer is asked again while acquiring and releasing [default: 30s]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l limit -d 'A semaphore: up to N holders at once, 1 to 1000 [default: 1]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l value -d 'What the key says while it is held [default: a record of host, pid, user, program]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l session -d 'Lock under this session, not one of our own' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l session-name -d 'The session\'s name [default: consul-lock KEY]' -r -f
@@ -78,8 +78,8 @@ complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l color -d
 always\t''
 never\t''"
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l metrics-file -d 'Write the outcome here, for Prometheus' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l shared -d 'As a reader, beside other readers'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s n -l no-wait -d 'Give up at once if it is taken: --wait 0'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l shared -d 'Share the lock with others that share it, as a reader; runs without this flag are the writers'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l no-checks -d 'Bind the session to no health check'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l keep-key -d 'Leave the key in place on release'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l no-guarantee -d 'Go on where the promise cannot be kept; every run says so'
@@ -87,6 +87,96 @@ complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s q -l qui
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s v -l verbose -d 'Say more; twice: each confirmation'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s V -l version -d 'Print version'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l pid -d 'With --hold: release the lock when this process has ended; `--pid $$` is the script\'s own shell' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l max -d 'With --hold: release the lock after this long' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -s w -l wait -d 'Give up after this; 0 is one attempt' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l limit -d 'Up to N holders at once: a semaphore' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -s E -l conflict-exit-code -d 'Exit code for "not acquired"' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l retry-for -d 'How long a Consul that does not answer is asked again while acquiring and releasing [default: 30s]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l value -d 'What the key says while it is held [default: a record of host, pid, user, program]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l session -d 'Lock under this session, not one of our own' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l session-name -d 'The session\'s name [default: consul-lock KEY]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l ttl -d 'The session\'s TTL, 10s to 24h [default: 15s]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l lock-delay -d 'Pause between a lost lock and its next holder' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l behavior -d 'What becomes of the key when the session ends by itself [default: release]' -r -f -a "release\t''
+delete\t''"
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l check -d 'Bind the session to this health check instead of serfHealth; repeatable' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l local -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l http-addr -d 'Consul\'s address [CONSUL_HTTP_ADDR]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l token -d 'ACL token; others can see it in a list of processes, so rather use a file [CONSUL_HTTP_TOKEN]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l token-file -d 'ACL token\'s file [CONSUL_HTTP_TOKEN_FILE]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l ca-file -d 'CA certificate in PEM [CONSUL_CACERT]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l ca-path -d 'Folder of CA certificates in PEM [CONSUL_CAPATH]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l client-cert -d 'Client certificate in PEM [CONSUL_CLIENT_CERT]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l client-key -d 'The client certificate\'s key in PEM [CONSUL_CLIENT_KEY]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l tls-server-name -d 'Name that the server\'s certificate must carry [CONSUL_TLS_SERVER_NAME]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l datacenter -d 'Datacenter of the lock [default: the agent\'s]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l namespace -d 'Namespace, Consul Enterprise [CONSUL_NAMESPACE]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l partition -d 'Partition, Consul Enterprise [CONSUL_PARTITION]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l log-format -d 'Text, or a JSON object a line' -r -f -a "text\t''
+json\t''"
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l color -d 'Colours in messages; NO_COLOR is respected' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l export -d 'Print shell variables for `eval`: CONSUL_LOCK_KEY, _SESSION, _FENCE and _EXPIRES; or `(exit N)`, so that the shell fails as we do'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l hold -d 'Leave a process in the background that renews the lock; with --pid or --max'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l no-guarantee -d 'Allow a lock delay of 0, with which the next holder may start while this one\'s script still works'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l shared -d 'As a reader, beside other readers'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -s n -l no-wait -d 'Give up at once if it is taken: --wait 0'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l no-checks -d 'Bind the session to no health check'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l keep-key -d 'Leave the key in place on release'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -s q -l quiet -d 'Say nothing but errors and losses'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -s v -l verbose -d 'Say more; twice: each confirmation'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -s V -l version -d 'Print version'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l session -d 'The session that holds it, as `consul-lock acquire` prints it [CONSUL_LOCK_SESSION]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l retry-for -d 'How long a Consul that does not answer is asked again [default: 30s]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l local -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l http-addr -d 'Consul\'s address [CONSUL_HTTP_ADDR]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l token -d 'ACL token; others can see it in a list of processes, so rather use a file [CONSUL_HTTP_TOKEN]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l token-file -d 'ACL token\'s file [CONSUL_HTTP_TOKEN_FILE]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l ca-file -d 'CA certificate in PEM [CONSUL_CACERT]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l ca-path -d 'Folder of CA certificates in PEM [CONSUL_CAPATH]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l client-cert -d 'Client certificate in PEM [CONSUL_CLIENT_CERT]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l client-key -d 'The client certificate\'s key in PEM [CONSUL_CLIENT_KEY]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l tls-server-name -d 'Name that the server\'s certificate must carry [CONSUL_TLS_SERVER_NAME]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l datacenter -d 'Datacenter of the lock [default: the agent\'s]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l namespace -d 'Namespace, Consul Enterprise [CONSUL_NAMESPACE]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l partition -d 'Partition, Consul Enterprise [CONSUL_PARTITION]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l log-format -d 'Text, or a JSON object a line' -r -f -a "text\t''
+json\t''"
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l color -d 'Colours in messages; NO_COLOR is respected' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l export -d 'Print CONSUL_LOCK_EXPIRES for `eval`, or `(exit N)`'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -s q -l quiet -d 'Say nothing but errors and losses'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -s v -l verbose -d 'Say more; twice: each confirmation'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -s V -l version -d 'Print version'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l session -d 'The session that holds it, as `consul-lock acquire` prints it [CONSUL_LOCK_SESSION]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l retry-for -d 'How long a Consul that does not answer is asked again [default: 30s]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l local -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l http-addr -d 'Consul\'s address [CONSUL_HTTP_ADDR]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l token -d 'ACL token; others can see it in a list of processes, so rather use a file [CONSUL_HTTP_TOKEN]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l token-file -d 'ACL token\'s file [CONSUL_HTTP_TOKEN_FILE]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l ca-file -d 'CA certificate in PEM [CONSUL_CACERT]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l ca-path -d 'Folder of CA certificates in PEM [CONSUL_CAPATH]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l client-cert -d 'Client certificate in PEM [CONSUL_CLIENT_CERT]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l client-key -d 'The client certificate\'s key in PEM [CONSUL_CLIENT_KEY]' -r -F
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l tls-server-name -d 'Name that the server\'s certificate must carry [CONSUL_TLS_SERVER_NAME]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l datacenter -d 'Datacenter of the lock [default: the agent\'s]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l namespace -d 'Namespace, Consul Enterprise [CONSUL_NAMESPACE]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l partition -d 'Partition, Consul Enterprise [CONSUL_PARTITION]' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l log-format -d 'Text, or a JSON object a line' -r -f -a "text\t''
+json\t''"
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l color -d 'Colours in messages; NO_COLOR is respected' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l keep-key -d 'Leave the key in place, with its value; so does a lock that was acquired with --keep-key'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -s q -l quiet -d 'Say nothing but errors and losses'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -s v -l verbose -d 'Say more; twice: each confirmation'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -s V -l version -d 'Print version'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l retry-for -d 'How long a Consul that does not answer is asked again [default: 5s]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l local -d 'Lock on this machine only, without Consul' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand status" -l http-addr -d 'Consul\'s address [CONSUL_HTTP_ADDR]' -r -f
@@ -181,94 +271,6 @@ complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -s q -l q
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -s v -l verbose -d 'Say more; twice: each confirmation'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand evict" -s V -l version -d 'Print version'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l pid -d 'With --hold: release the lock when this process has ended; `--pid $$` is the script\'s own shell' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l max -d 'With --hold: release the lock after this long' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -s w -l wait -d 'Give up after this; 0 is one attempt' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -s E -l conflict-exit-code -d 'Exit code for "not acquired"' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l retry-for -d 'How long a Consul that does not answer is asked again while acquiring and releasing [default: 30s]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l value -d 'What the key says while it is held [default: a record of host, pid, user, program]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l session -d 'Lock under this session, not one of our own' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l session-name -d 'The session\'s name [default: consul-lock KEY]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l ttl -d 'The session\'s TTL, 10s to 24h [default: 15s]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l lock-delay -d 'Pause between a lost lock and its next holder' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l behavior -d 'What becomes of the key when the session ends by itself [default: release]' -r -f -a "release\t''
-delete\t''"
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l check -d 'Bind the session to this health check instead of serfHealth; repeatable' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l local -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l http-addr -d 'Consul\'s address [CONSUL_HTTP_ADDR]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l token -d 'ACL token; others can see it in a list of processes, so rather use a file [CONSUL_HTTP_TOKEN]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l token-file -d 'ACL token\'s file [CONSUL_HTTP_TOKEN_FILE]' -r -F
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l ca-file -d 'CA certificate in PEM [CONSUL_CACERT]' -r -F
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l ca-path -d 'Folder of CA certificates in PEM [CONSUL_CAPATH]' -r -F
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l client-cert -d 'Client certificate in PEM [CONSUL_CLIENT_CERT]' -r -F
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l client-key -d 'The client certificate\'s key in PEM [CONSUL_CLIENT_KEY]' -r -F
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l tls-server-name -d 'Name that the server\'s certificate must carry [CONSUL_TLS_SERVER_NAME]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l datacenter -d 'Datacenter of the lock [default: the agent\'s]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l namespace -d 'Namespace, Consul Enterprise [CONSUL_NAMESPACE]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l partition -d 'Partition, Consul Enterprise [CONSUL_PARTITION]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l log-format -d 'Text, or a JSON object a line' -r -f -a "text\t''
-json\t''"
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l color -d 'Colours in messages; NO_COLOR is respected' -r -f -a "auto\t''
-always\t''
-never\t''"
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l export -d 'Print shell variables for `eval`: CONSUL_LOCK_KEY, _SESSION, _FENCE and _EXPIRES; or `(exit N)`, so that the shell fails as we do'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l hold -d 'Leave a process in the background that renews the lock; with --pid or --max'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l no-guarantee -d 'Allow a lock delay of 0, with which the next holder may start while this one\'s script still works'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -s n -l no-wait -d 'Give up at once if it is taken: --wait 0'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l no-checks -d 'Bind the session to no health check'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l keep-key -d 'Leave the key in place on release'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -s q -l quiet -d 'Say nothing but errors and losses'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -s v -l verbose -d 'Say more; twice: each confirmation'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -s V -l version -d 'Print version'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l session -d 'The session that holds it, as `consul-lock acquire` prints it [CONSUL_LOCK_SESSION]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l retry-for -d 'How long a Consul that does not answer is asked again [default: 30s]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l local -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l http-addr -d 'Consul\'s address [CONSUL_HTTP_ADDR]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l token -d 'ACL token; others can see it in a list of processes, so rather use a file [CONSUL_HTTP_TOKEN]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l token-file -d 'ACL token\'s file [CONSUL_HTTP_TOKEN_FILE]' -r -F
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l ca-file -d 'CA certificate in PEM [CONSUL_CACERT]' -r -F
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l ca-path -d 'Folder of CA certificates in PEM [CONSUL_CAPATH]' -r -F
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l client-cert -d 'Client certificate in PEM [CONSUL_CLIENT_CERT]' -r -F
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l client-key -d 'The client certificate\'s key in PEM [CONSUL_CLIENT_KEY]' -r -F
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l tls-server-name -d 'Name that the server\'s certificate must carry [CONSUL_TLS_SERVER_NAME]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l datacenter -d 'Datacenter of the lock [default: the agent\'s]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l namespace -d 'Namespace, Consul Enterprise [CONSUL_NAMESPACE]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l partition -d 'Partition, Consul Enterprise [CONSUL_PARTITION]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l log-format -d 'Text, or a JSON object a line' -r -f -a "text\t''
-json\t''"
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l color -d 'Colours in messages; NO_COLOR is respected' -r -f -a "auto\t''
-always\t''
-never\t''"
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -l export -d 'Print CONSUL_LOCK_EXPIRES for `eval`, or `(exit N)`'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -s q -l quiet -d 'Say nothing but errors and losses'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -s v -l verbose -d 'Say more; twice: each confirmation'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand renew" -s V -l version -d 'Print version'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l session -d 'The session that holds it, as `consul-lock acquire` prints it [CONSUL_LOCK_SESSION]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l retry-for -d 'How long a Consul that does not answer is asked again [default: 30s]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l local -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l http-addr -d 'Consul\'s address [CONSUL_HTTP_ADDR]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l token -d 'ACL token; others can see it in a list of processes, so rather use a file [CONSUL_HTTP_TOKEN]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l token-file -d 'ACL token\'s file [CONSUL_HTTP_TOKEN_FILE]' -r -F
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l ca-file -d 'CA certificate in PEM [CONSUL_CACERT]' -r -F
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l ca-path -d 'Folder of CA certificates in PEM [CONSUL_CAPATH]' -r -F
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l client-cert -d 'Client certificate in PEM [CONSUL_CLIENT_CERT]' -r -F
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l client-key -d 'The client certificate\'s key in PEM [CONSUL_CLIENT_KEY]' -r -F
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l tls-server-name -d 'Name that the server\'s certificate must carry [CONSUL_TLS_SERVER_NAME]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l datacenter -d 'Datacenter of the lock [default: the agent\'s]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l namespace -d 'Namespace, Consul Enterprise [CONSUL_NAMESPACE]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l partition -d 'Partition, Consul Enterprise [CONSUL_PARTITION]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l log-format -d 'Text, or a JSON object a line' -r -f -a "text\t''
-json\t''"
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l color -d 'Colours in messages; NO_COLOR is respected' -r -f -a "auto\t''
-always\t''
-never\t''"
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -l keep-key -d 'Leave the key in place, with its value; so does a lock that was acquired with --keep-key'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -s q -l quiet -d 'Say nothing but errors and losses'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -s v -l verbose -d 'Say more; twice: each confirmation'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand release" -s V -l version -d 'Print version'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l local -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l ttl -d 'The session\'s TTL, 10s to 24h [default: 15s]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -l lock-delay -d 'Consul\'s pause between a lost lock and its next holder, up to 60s [default: 30s]' -r -f
@@ -304,19 +306,19 @@ complete -c consul-lock -n "__fish_consul_lock_using_subcommand man" -s V -l ver
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand names" -l current -d 'What was typed of the word at the cursor' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand names" -s h -l help -d 'Print help'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand names" -s V -l version -d 'Print version'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run status list wait evict acquire renew release doctor completions man names help" -f -a "run" -d 'Hold the lock while a command runs'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run status list wait evict acquire renew release doctor completions man names help" -f -a "status" -d 'Show who holds a lock, since when, from where, and who waits for it'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run status list wait evict acquire renew release doctor completions man names help" -f -a "list" -d 'List the locks below a prefix'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run status list wait evict acquire renew release doctor completions man names help" -f -a "wait" -d 'Wait until nobody holds a lock'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run status list wait evict acquire renew release doctor completions man names help" -f -a "evict" -d 'Take a lock from its holder by ending its session'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run status list wait evict acquire renew release doctor completions man names help" -f -a "acquire" -d 'Acquire a lock for a script whose steps are separate processes'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run status list wait evict acquire renew release doctor completions man names help" -f -a "renew" -d 'Renew a lock that `acquire` has acquired, and make sure that it is still held'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run status list wait evict acquire renew release doctor completions man names help" -f -a "release" -d 'Release a lock that `acquire` has acquired'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run status list wait evict acquire renew release doctor completions man names help" -f -a "doctor" -d 'Check all that a lock needs, each with its mend'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run status list wait evict acquire renew release doctor completions man names help" -f -a "completions" -d 'Print completions for a shell'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run status list wait evict acquire renew release doctor completions man names help" -f -a "man" -d 'Print a page of the manual'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run status list wait evict acquire renew release doctor completions man names help" -f -a "names" -d 'Print the names of locks for completions'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run status list wait evict acquire renew release doctor completions man names help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man names help" -f -a "run" -d 'Hold the lock while a command runs'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man names help" -f -a "acquire" -d 'Acquire a lock for a script whose steps are separate processes'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man names help" -f -a "renew" -d 'Renew a lock that `acquire` has acquired, and make sure that it is still held'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man names help" -f -a "release" -d 'Release a lock that `acquire` has acquired'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man names help" -f -a "status" -d 'Show who holds a lock, since when, from where, and who waits for it'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man names help" -f -a "list" -d 'List the locks below a prefix'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man names help" -f -a "wait" -d 'Wait until nobody holds a lock'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man names help" -f -a "evict" -d 'Take a lock from its holder by ending its session'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man names help" -f -a "doctor" -d 'Check all that a lock needs, each with its mend'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man names help" -f -a "completions" -d 'Print completions for a shell'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man names help" -f -a "man" -d 'Print a page of the manual'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man names help" -f -a "names" -d 'Print the names of locks for completions'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man names help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 
 # Names of locks, asked of Consul for 300 ms at most.
 function __fish_consul_lock_names

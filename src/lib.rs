@@ -26,7 +26,6 @@
 //!
 //! - [`lock`]: the lock, its options, and the parts that it is made of.
 //! - [`consul`]: the HTTP API below it: sessions, keys, transactions.
-//! - [`printable`]: what others have written, fit for a terminal.
 //! - [`clock`]: the clock that leases are counted on, which goes on while a machine sleeps.
 //!
 //! What the promise rests on is in docs/guarantee.md, each of Go's names beside ours in docs/library.md, and a program
@@ -38,7 +37,7 @@ pub mod clock;
 pub mod consul;
 pub mod duration;
 pub mod lock;
-pub mod printable;
+pub mod plain;
 pub mod user;
 
 pub use consul::Client;

@@ -155,6 +155,40 @@ fn several_keys_are_acquired_renewed_and_released_together() {
 }
 
 #[test]
+fn slots_and_readers_places_are_found_again() {
+    let agent = Agent::plain();
+    let key = unique_key("shared");
+    for (kind, expected) in [("--limit 2", ["1", "2"]), ("--shared", ["none", "none"])] {
+        let mut slots = Vec::new();
+        let mut holders: Vec<_> = (["--ttl 60s", "--hold --pid $$"].iter())
+            .map(|form| {
+                let text = format!(
+                    "set -e; lock=$(consul-lock acquire --export {form} {kind} {key}); eval \"$lock\"
+                     echo \"slot ${{CONSUL_LOCK_SLOT:-none}}\"; read line; consul-lock renew; consul-lock release"
+                );
+                let mut command = script(&agent, "dash", &text);
+                let holder = Running::start_with_stdin(&mut command, std::process::Stdio::piped());
+                holder.expect_stdout("\n", PATIENCE);
+                slots.push(holder.stdout().trim_end().trim_start_matches("slot ").to_owned());
+                holder
+            })
+            .collect();
+        slots.sort();
+        assert_eq!(slots, expected, "{kind}");
+        assert_eq!((agent.sessions().len(), agent.keys(&key).len()), (2, 2));
+        let refused = run_on(&agent, &["acquire", "-n", "--ttl=10s", &key]);
+        assert_eq!(refused.code(), Some(75), "{}", refused.stderr);
+        for holder in &mut holders {
+            std::io::Write::write_all(&mut holder.take_stdin().expect("a pipe"), b"\n").expect("the script reads");
+            let ended = holder.wait(PATIENCE);
+            assert_eq!((ended.code(), ended.stderr.as_str()), (Some(0), ""), "{kind}");
+            holder.expect_no_survivors(PATIENCE);
+        }
+        agent.expect_nothing_left();
+    }
+}
+
+#[test]
 fn a_lock_that_somebody_keeps_himself_is_not_released_for_him() {
     let agent = Agent::plain();
     let key = unique_key("attached");

@@ -131,12 +131,14 @@ fn said(taken: &Taken, export: bool) -> String {
     if !export {
         return format!("{}\n", taken.session);
     }
-    shell::export(&[
+    let mut variables = vec![
         ("CONSUL_LOCK_KEY", taken.keys.clone()),
         ("CONSUL_LOCK_SESSION", taken.session.clone()),
         ("CONSUL_LOCK_FENCE", taken.fences.clone()),
         ("CONSUL_LOCK_EXPIRES", shell::seconds(taken.ends_at)),
-    ])
+    ];
+    variables.extend(taken.slots.clone().map(|slots| ("CONSUL_LOCK_SLOT", slots)));
+    shell::export(&variables)
 }
 
 fn make(args: AcquireArgs, inherited: Inherited) -> Result<Meant, Refusal> {
@@ -201,6 +203,7 @@ fn options(args: &AcquireArgs, until: Option<&Until>) -> Result<LockOptions, Ref
     let program = process.and_then(|process| std::fs::read_to_string(format!("/proc/{}/comm", process.pid())).ok());
     Ok(LockOptions {
         more_keys: keys.collect(),
+        sharing: plan::sharing(&args.waiting, session)?,
         value: session.value.clone().map(std::os::unix::ffi::OsStringExt::into_vec),
         session: session.session.as_deref().map(str::parse::<SessionId>).transpose().map_err(Refusal::usage)?,
         session_opts: plan::session_options(session)?,

@@ -52,6 +52,12 @@ pub(crate) enum Command {
     /// Hold the lock while a command runs.
     #[command(after_help = "More flags and examples: consul-lock run --help", after_long_help = EXAMPLES)]
     Run(Box<RunArgs>),
+    #[command(about = first_line(acquire::ABOUT), long_about = acquire::ABOUT, after_help = acquire::EXAMPLES)]
+    Acquire(Box<AcquireArgs>),
+    #[command(about = first_line(renew::ABOUT), long_about = renew::ABOUT)]
+    Renew(Box<RenewArgs>),
+    #[command(about = first_line(release::ABOUT), long_about = release::ABOUT)]
+    Release(Box<ReleaseArgs>),
     /// Show who holds a lock, since when, from where, and who waits for it.
     Status(Box<StatusArgs>),
     /// List the locks below a prefix.
@@ -60,12 +66,6 @@ pub(crate) enum Command {
     Wait(Box<WaitArgs>),
     /// Take a lock from its holder by ending its session.
     Evict(Box<EvictArgs>),
-    #[command(about = first_line(acquire::ABOUT), long_about = acquire::ABOUT, after_help = acquire::EXAMPLES)]
-    Acquire(Box<AcquireArgs>),
-    #[command(about = first_line(renew::ABOUT), long_about = renew::ABOUT)]
-    Renew(Box<RenewArgs>),
-    #[command(about = first_line(release::ABOUT), long_about = release::ABOUT)]
-    Release(Box<ReleaseArgs>),
     /// Check all that a lock needs, each with its mend.
     #[command(after_help = "More flags and examples: consul-lock doctor --help", after_long_help = DOCTOR_EXAMPLES)]
     Doctor(Box<DoctorArgs>),
@@ -105,8 +105,6 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) waiting: Waiting,
     #[command(flatten)]
-    pub(crate) sharing: SharingArgs,
-    #[command(flatten)]
     pub(crate) session: Session,
     #[command(flatten)]
     pub(crate) loss: OnLoss,
@@ -125,17 +123,6 @@ pub(crate) struct RunArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Sharing")]
-pub(crate) struct SharingArgs {
-    /// A semaphore: up to N holders at once, 1 to 1000 [default: 1].
-    #[arg(long, value_name = "N", conflicts_with = "shared")]
-    pub(crate) limit: Option<u32>,
-    /// Share the lock with others that share it, as a reader; runs without this flag are the writers.
-    #[arg(long)]
-    pub(crate) shared: bool,
-}
-
-#[derive(Debug, Args)]
 #[command(next_help_heading = "Waiting")]
 pub(crate) struct Waiting {
     /// Give up after this; 0 is one attempt.
@@ -143,6 +130,16 @@ pub(crate) struct Waiting {
     /// Without it, wait for ever [default: wait for ever]. A duration is written as 15s, 1m30s or 500ms; a bare number is seconds.
     #[arg(short, long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) wait: Option<Duration>,
+    /// Up to N holders at once: a semaphore.
+    ///
+    /// From 1 to 1000 [default: 1].
+    #[arg(long, value_name = "N", conflicts_with = "shared")]
+    pub(crate) limit: Option<u32>,
+    /// As a reader, beside other readers.
+    ///
+    /// Readers share the lock with each other; runs without this flag are the writers.
+    #[arg(long)]
+    pub(crate) shared: bool,
     /// Give up at once if it is taken: --wait 0.
     #[arg(short, long, conflicts_with = "wait")]
     pub(crate) no_wait: bool,

@@ -9,7 +9,7 @@ use clap::Args;
 use consul_lock::consul::SessionId;
 use consul_lock::lock::view::Holding;
 use consul_lock::lock::{self, Key, LockDelay, Stop, retry};
-use consul_lock::printable::printable;
+use consul_lock::plain::plain;
 use consul_lock::{Client, duration};
 
 use super::connection::Connection;
@@ -152,7 +152,7 @@ fn end(
     let session = holding.session.as_str();
     let info = shown.holders.iter().find(|holder| holder.session.as_deref() == Some(session));
     let info = info.and_then(|holder| holder.info.as_ref());
-    let node = info.map(|info| printable(&info.node));
+    let node = info.map(|info| plain(&info.node));
     retry(retry_for, None, &Stop::new(), &remarks.teller(), || {
         client.evict_session(&holding.session, node.as_deref(), TIMEOUT)
     })?;

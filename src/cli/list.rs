@@ -7,7 +7,7 @@ use clap::Args;
 use consul_lock::Client;
 use consul_lock::duration;
 use consul_lock::lock::{self, Key, Stop, retry};
-use consul_lock::printable::printable;
+use consul_lock::plain::plain;
 
 use super::args::Local;
 use super::connection::Connection;
@@ -117,7 +117,7 @@ fn table(found: &[Shown], now: SystemTime, terminal: bool) -> String {
             Some(age) => age.as_secs().to_string(),
         };
         let waiters = shown.queue.as_ref().map_or_else(|| "?".to_owned(), |queue| queue.len().to_string());
-        table.add([printable(&shown.key), shown.state(), shown.holder(), age, waiters]);
+        table.add([plain(&shown.key).into_owned(), shown.state(), shown.holder(), age, waiters]);
     }
     if terminal { table.aligned() } else { table.tabbed() }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use consul_lock::consul::{Behavior, SessionId};
 use consul_lock::lock::{self, Key, Limit, LockDelay, LockOptions, MAX_SHARED_VALUE, SessionOptions, Sharing, Ttl};
 
-use super::args::{BackgroundArg, BehaviorArg, RunArgs, Session, SharingArgs, Waiting};
+use super::args::{BackgroundArg, BehaviorArg, RunArgs, Session, Waiting};
 use super::exit::Codes;
 use super::program;
 use super::refusal::Refusal;
@@ -171,7 +171,7 @@ fn local_lock(
             "{flag} has no meaning with --local, which uses no Consul: leave one of them out"
         )));
     }
-    let sharing = sharing(&args.sharing, &args.session)?;
+    let sharing = sharing(&args.waiting, &args.session)?;
     if sharing.slots() > local::MAX_SLOTS {
         return Err(Refusal::usage(format!(
             "--limit: with --local {} is the most: whoever waits needs a thread for each slot",
@@ -196,7 +196,7 @@ fn consul_lock(
     program: Option<String>,
 ) -> Result<LockPlan, Refusal> {
     let session_opts = session_options(&args.session)?;
-    let sharing = sharing(&args.sharing, &args.session)?;
+    let sharing = sharing(&args.waiting, &args.session)?;
     let session = args.session.session.as_deref().map(str::parse::<SessionId>).transpose().map_err(Refusal::usage)?;
     let options = LockOptions {
         value: args.session.value.map(OsString::into_vec),
@@ -236,11 +236,15 @@ fn chain() -> impl Iterator<Item = String> {
     lines.into_iter()
 }
 
-fn sharing(args: &SharingArgs, session: &Session) -> Result<Sharing, Refusal> {
-    if let Some(limit) = args.limit {
+/// How the flags ask to share the lock.
+///
+/// # Errors
+/// A limit that is none, and what does not go with `--shared`.
+pub(super) fn sharing(waiting: &Waiting, session: &Session) -> Result<Sharing, Refusal> {
+    if let Some(limit) = waiting.limit {
         return Limit::new(limit).map(Sharing::Limit).map_err(|error| Refusal::usage(format!("--limit: {error}")));
     }
-    if !args.shared {
+    if !waiting.shared {
         return Ok(Sharing::Exclusive);
     }
     if session.behavior == Some(BehaviorArg::Delete) {

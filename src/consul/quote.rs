@@ -3,7 +3,7 @@
 
 use std::io;
 
-use crate::printable::is_hidden;
+use crate::plain::is_active;
 
 /// Most characters of a foreign text that a message quotes.
 const QUOTED: usize = 200;
@@ -18,7 +18,7 @@ pub(super) fn quote(body: &[u8]) -> String {
 
 /// A text on one line, without control characters, and not too long.
 pub(super) fn one_line(text: &str) -> String {
-    let text: String = text.chars().map(|c| if is_hidden(c) { ' ' } else { c }).collect();
+    let text: String = text.chars().map(|c| if is_active(c) { ' ' } else { c }).collect();
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if text.chars().count() <= QUOTED {
         return text;
@@ -44,7 +44,7 @@ mod tests {
         fn a_quoted_body_is_one_short_line(body in proptest::collection::vec(any::<u8>(), 0..3000)) {
             let quoted = quote(&body);
             prop_assert!(!quoted.is_empty() && quoted.chars().count() <= QUOTED + 1);
-            prop_assert!(!quoted.chars().any(is_hidden));
+            prop_assert!(!quoted.chars().any(is_active));
         }
     }
 }

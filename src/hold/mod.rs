@@ -61,6 +61,8 @@ pub(crate) struct Taken {
     pub(crate) session: String,
     /// The fencing token, in the same way.
     pub(crate) fences: String,
+    /// The slot of a semaphore, in the same way; nothing without a limit.
+    pub(crate) slots: Option<String>,
     /// When it ends by itself: the session by its TTL, or what the keeper was allowed.
     pub(crate) ends_at: Option<Moment>,
 }
@@ -69,7 +71,14 @@ impl Taken {
     fn new(holding: &Holding, ends_at: Option<Moment>) -> Self {
         let (keys, fences): (Vec<_>, Vec<_>) =
             holding.claims().iter().map(|claim| (claim.key().to_string(), claim.fence().to_string())).unzip();
-        Self { keys: keys.join("\n"), session: holding.session().to_string(), fences: fences.join("\n"), ends_at }
+        let slots: Option<Vec<_>> = holding.claims().iter().map(|claim| Some(claim.slot()?.to_string())).collect();
+        Self {
+            keys: keys.join("\n"),
+            session: holding.session().to_string(),
+            fences: fences.join("\n"),
+            slots: slots.map(|slots| slots.join("\n")),
+            ends_at,
+        }
     }
 }
 

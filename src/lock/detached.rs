@@ -8,11 +8,13 @@ use super::error::Error;
 use super::key::Key;
 use super::notice::{Holder, Notice, Tell, Trouble};
 use super::patience::{Outlook, Patience};
+use super::readers::{READ_FLAGS, Readers};
 use super::record::Record;
 use super::session::default_name;
+use super::slots;
 use super::stop::Stop;
 use crate::clock::Moment;
-use crate::consul::{Client, Error as ConsulError, Read, RefusalReason, Renewal, SessionId, Txn};
+use crate::consul::{Client, Entry, Error as ConsulError, Read, RefusalReason, Renewal, SessionId, Txn};
 
 /// Longest wait for the reply to one request.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -140,20 +142,42 @@ impl Detached {
         Asking { patience: Patience::new(self.retry_for, Some(Moment::now() + self.retry_for)), stop, tell }
     }
 
-    /// The key as a quorum knows it, held by our session.
+    /// The key as a quorum knows it, held by our session: itself, or a slot or a reader's place below it.
     fn claim(&self, key: &Key, asking: &mut Asking<'_>) -> Result<Claim, Error> {
-        let path = key.to_string();
-        let read = asking.ask(|| self.client.get(&path, Read::Consistent, TIMEOUT));
-        let entry = read.map_err(|error| Error::about_key(&self.client, &path, error))?.0.entry;
+        let is_ours = |entry: &Entry| entry.session.as_ref() == Some(&self.session);
+        let read = asking.ask(|| self.client.get(key.as_str(), Read::Consistent, TIMEOUT));
+        let entry = read.map_err(|error| Error::about_key(&self.client, key.as_str(), error))?.0.entry;
         let holder = entry.as_ref().and_then(Holder::of);
-        let Some(entry) = entry.filter(|entry| entry.session.as_ref() == Some(&self.session)) else {
-            return Err(Error::NotOurs { key: key.clone(), session: self.session.clone(), holder });
+        let entry = match entry.filter(is_ours) {
+            Some(entry) => entry,
+            None => {
+                let found = self.below(key, asking)?.into_iter().find(is_ours);
+                let (key, session) = (key.clone(), self.session.clone());
+                found.ok_or(Error::NotOurs { key, session, holder })?
+            }
         };
         let record = Record::read(&entry.value);
         let remembered = record.as_ref().and_then(|record| record.detached.as_ref());
-        let keep = self.keep_key || remembered.is_some_and(|detached| detached.keep_key);
+        // A reader's place is nobody else's.
+        let keep = entry.flags != READ_FLAGS && (self.keep_key || remembered.is_some_and(|detached| detached.keep_key));
         let (fence, lock_index, flags) = (entry.modify_index, entry.lock_index, entry.flags);
-        Ok(Claim { key: key.clone(), path, slot: None, flags, value: entry.value, record, keep, fence, lock_index })
+        let (key, path, slot) = (key.clone(), entry.key, None);
+        Ok(Claim { key, path, slot, flags, value: entry.value, record, keep, fence, lock_index })
+    }
+
+    /// The slots of a semaphore beyond the first, and our place among the readers. What the token may not see it has not
+    /// locked.
+    fn below(&self, key: &Key, asking: &mut Asking<'_>) -> Result<Vec<Entry>, Error> {
+        let none_if_denied = |result: Result<Vec<Entry>, ConsulError>| match result {
+            Err(ConsulError::Denied { .. }) => Ok(Vec::new()),
+            result => result.map_err(|error| Error::about_key(&self.client, key.as_str(), error)),
+        };
+        let place = Readers::of(key, &self.session).own;
+        let reader = asking.ask(|| self.client.get(&place, Read::Consistent, TIMEOUT));
+        let mut entries = none_if_denied(reader.map(|(reply, _)| reply.entry.into_iter().collect()))?;
+        let slots = asking.ask(|| self.client.list(&slots::prefix(key), Read::Consistent, TIMEOUT));
+        entries.extend(none_if_denied(slots.map(|(listing, _)| listing.entries))?);
+        Ok(entries)
     }
 
     /// Whether the session was made for this lock. Under a value of the user's own nothing says so but the session's

@@ -170,6 +170,7 @@ impl Note {
                 | Self::Delayed { .. }
                 | Self::Ahead { .. }
                 | Self::Unqueued { .. }
+                | Self::OtherLimit { .. }
                 | Self::Retrying(_)
                 | Self::SessionReplaced(_)
                 | Self::StartedAgain { .. }

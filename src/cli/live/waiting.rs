@@ -6,7 +6,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use consul_lock::clock::Moment;
 use consul_lock::lock::{Key, Record};
-use consul_lock::printable::printable;
+use consul_lock::plain::plain;
 
 use crate::run::Note;
 
@@ -86,7 +86,7 @@ impl Waiting {
             None => vec![],
             Some(Reason::Held(..)) if !self.knows_holder() => vec![],
             Some(Reason::Held(Some(record), _)) => {
-                let [program, user, host] = [&record.command, &record.user, &record.host].map(|text| printable(text));
+                let [program, user, host] = [&record.command, &record.user, &record.host].map(|text| plain(text));
                 let held = record.age().map_or_else(|| "held".to_owned(), |age| format!("held {}", show(age)));
                 vec![
                     format!("{held} by {program} (pid {} of {user} on {host})", record.pid),
@@ -111,7 +111,7 @@ impl Waiting {
             Some(ahead @ 1..ABOUT) => format!(", {ahead} before us"),
             Some(ahead) => format!(", about {ahead} before us"),
         };
-        let (waited, key) = (show(now.since(self.since)), printable(&self.key));
+        let (waited, key) = (show(now.since(self.since)), plain(&self.key));
         let head = |key: &str| format!("waiting {waited} for {key}{place}");
         let elided = |rest: usize| elide(&key, room.saturating_sub(columns(&head("")) + rest).max(KEY));
         let mut choices = Vec::new();

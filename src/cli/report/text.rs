@@ -5,7 +5,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use consul_lock::duration;
 use consul_lock::lock::{Key, Loss};
-use consul_lock::printable::printable;
+use consul_lock::plain::plain;
 use nix::sys::signal::Signal;
 
 use super::{Level, is_coloured, names};
@@ -228,6 +228,6 @@ pub(super) fn paint(tone: Tone, message: &str, coloured: bool) -> String {
         Tone::Bad => AnsiColor::Red,
     };
     let style = if coloured { colour.on_default() } else { Style::new() };
-    let lines: Vec<_> = message.lines().map(printable).collect();
+    let lines: Vec<_> = message.lines().map(plain).collect();
     format!("{style}consul-lock:{style:#} {}", lines.join("\n"))
 }

@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use consul_lock::consul::{Behavior, SessionInfo};
-use consul_lock::printable::printable_json;
+use consul_lock::plain::plain_json;
 use serde_json::{Value, json};
 
 use super::{Delay, Holder, Shown, Waiter, Who};
@@ -26,7 +26,7 @@ impl Shown {
             "lock_delay": self.delay.as_ref().map(|delay| delay.json(now)),
             "see_also": self.see_also,
         });
-        printable_json(&object.to_string())
+        plain_json(&object.to_string())
     }
 }
 

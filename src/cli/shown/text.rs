@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use consul_lock::consul::{Behavior, SessionInfo};
 use consul_lock::duration;
-use consul_lock::printable::printable;
+use consul_lock::plain::plain;
 
 use super::{Delay, Holder, Shown, Waiter, Who};
 
@@ -14,7 +14,7 @@ const LONGEST: usize = 60;
 impl Shown {
     /// All of it, a line each.
     pub(crate) fn lines(&self, now: SystemTime) -> Vec<String> {
-        let mut lines = vec![format!("{}: {}", printable(&self.key), self.state())];
+        let mut lines = vec![format!("{}: {}", plain(&self.key), self.state())];
         for holder in &self.holders {
             lines.extend(holder.lines(self.limit > 1, now));
         }
@@ -31,7 +31,7 @@ impl Shown {
             }
         }
         if let Some(key) = &self.see_also {
-            let prefix = printable(key.strip_suffix("/.lock").unwrap_or(key));
+            let prefix = plain(key.strip_suffix("/.lock").unwrap_or(key));
             lines.push(row(
                 "see also",
                 &format!("{prefix}/.lock, which is held: it is what consul lock {prefix} locks"),
@@ -78,7 +78,7 @@ impl Holder {
     /// Who it is, by its own words, or else by what can be seen of it.
     pub(crate) fn name(&self) -> String {
         self.who.text().unwrap_or_else(|| match &self.info {
-            Some(info) => format!("{} on {} ({})", self.client, printable(&info.node), printable(&info.name)),
+            Some(info) => format!("{} on {} ({})", self.client, plain(&info.node), plain(&info.name)),
             None => match &self.session {
                 Some(session) => format!("{} (session {session})", self.client),
                 None => "a process of this machine".to_owned(),
@@ -144,11 +144,11 @@ impl Who {
     pub(crate) fn text(&self) -> Option<String> {
         let pid = self.pid?;
         let part = |word: &str, text: &Option<String>| {
-            text.as_ref().map_or_else(String::new, |text| format!(" {word} {}", printable(text)))
+            text.as_ref().map_or_else(String::new, |text| format!(" {word} {}", plain(text)))
         };
         let place = format!("pid {pid}{}{}", part("of", &self.user), part("on", &self.host));
         Some(match &self.program {
-            Some(program) => format!("{} ({place})", printable(program)),
+            Some(program) => format!("{} ({place})", plain(program)),
             None => place,
         })
     }
@@ -161,10 +161,10 @@ fn describe(info: &SessionInfo) -> [String; 2] {
         Behavior::Release => "release",
         Behavior::Delete => "delete",
     };
-    let checks: Vec<_> = info.node_checks.iter().chain(&info.service_checks).map(|check| printable(check)).collect();
+    let checks: Vec<_> = info.node_checks.iter().chain(&info.service_checks).map(|check| plain(check)).collect();
     let checks = if checks.is_empty() { "no checks".to_owned() } else { format!("checks {}", checks.join(", ")) };
     [
-        format!("{}, on node {}", printable(name), printable(&info.node)),
+        format!("{}, on node {}", plain(name), plain(&info.node)),
         format!("{ttl}, lock delay {}, behavior {behavior}, {checks}", duration::show(info.lock_delay)),
     ]
 }
@@ -175,9 +175,9 @@ fn value(bytes: &[u8]) -> String {
         Err(_) => format!("{} bytes, no text", bytes.len()),
         Ok(text) if text.chars().count() > LONGEST => {
             let beginning: String = text.chars().take(LONGEST).collect();
-            format!("\"{}…\" ({} bytes)", printable(&beginning), bytes.len())
+            format!("\"{}…\" ({} bytes)", plain(&beginning), bytes.len())
         }
-        Ok(text) => format!("\"{}\"", printable(text)),
+        Ok(text) => format!("\"{}\"", plain(text)),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use consul_lock::lock::view::{Sight, watch as watch_in_consul};
 use consul_lock::lock::{self, Key, Stop, retry};
-use consul_lock::printable::printable;
+use consul_lock::plain::plain;
 use nix::sys::signal::Signal;
 use terminal_size::terminal_size;
 
@@ -159,7 +159,7 @@ impl Watch<'_> {
         if self.screen {
             let mut lines = shown.lines(SystemTime::now());
             if let Some(trouble) = &self.trouble {
-                lines.extend(["".to_owned(), format!("as it was last seen: {}; trying again", printable(trouble))]);
+                lines.extend(["".to_owned(), format!("as it was last seen: {}; trying again", plain(trouble))]);
             }
             let (columns, rows) = terminal_size().map_or((80, 24), |(columns, rows)| (columns.0, rows.0));
             return stdout::write(&frame(&lines, columns, rows, self.is_first));

@@ -6,14 +6,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Deserialize;
 
-use super::{Holding, Kind, LockView, Lost, Part, Sharing, Waiting};
+use super::{Holding, Kind, LockView, Lost, Part, Waiting};
 use crate::consul::{Entry, SessionId};
 use crate::lock::queue::QUEUE_FLAGS;
+use crate::lock::readers::READ_FLAGS;
 use crate::lock::record::Record;
 use crate::lock::standing::{LOCK_FLAGS, SEMAPHORE_FLAGS, foreign};
-
-/// Flags of a reader's entry: "clreader" in ASCII.
-const READ_FLAGS: u64 = 0x636c_7265_6164_6572;
 
 /// What an entry is to the lock that it belongs to.
 enum Role {
@@ -132,7 +130,8 @@ fn lock(key: String, mut held: Vec<(Part, Entry)>, mut waiters: Vec<Entry>) -> L
     waiters.sort_by_key(|entry| entry.create_index);
     let entries = held.iter().map(|(_, entry)| entry).chain(&waiters);
     let numbers = held.iter().map(|(part, _)| if let Part::Slot(number) = part { *number } else { 1 });
-    view.limit = entries.map(|entry| Sharing::of(entry).limit).chain(numbers).fold(1, u32::max);
+    view.limit =
+        entries.filter_map(|entry| Some(Record::read(&entry.value)?.limit.into())).chain(numbers).fold(1, u32::max);
     for (part, entry) in held {
         if entry.session.is_none() {
             let record = Record::read(&entry.value).filter(|record| record.released_at.is_none());

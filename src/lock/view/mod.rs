@@ -6,8 +6,6 @@ mod gather;
 mod read;
 mod watch;
 
-use serde::Deserialize;
-
 use super::record::Record;
 use super::standing::{LOCK_FLAGS, SEMAPHORE_FLAGS};
 use crate::consul::{Entry, SessionId};
@@ -15,7 +13,7 @@ use crate::consul::{Entry, SessionId};
 pub use watch::{Sight, watch};
 
 /// A lock with all that belongs to it. Texts in it are as somebody wrote them, and not fit for a terminal
-/// ([`printable`](crate::printable)).
+/// ([`plain`](crate::plain)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockView {
     /// The key; for a semaphore of Go's, its prefix.
@@ -89,7 +87,8 @@ pub struct Waiting {
 
 impl Waiting {
     fn of(entry: Entry) -> Option<Self> {
-        let (record, shared) = (Record::read(&entry.value), Sharing::of(&entry).shared);
+        let record = Record::read(&entry.value);
+        let shared = record.as_ref().is_some_and(|record| record.shared);
         Some(Self { session: entry.session?, record, shared })
     }
 }
@@ -142,19 +141,5 @@ impl Holding {
         } else {
             Program::Other
         }
-    }
-}
-
-/// How a lock is shared, by the record of one who holds or wants it.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Sharing {
-    limit: u32,
-    shared: bool,
-}
-
-impl Sharing {
-    fn of(entry: &Entry) -> Self {
-        serde_json::from_slice(&entry.value).unwrap_or_default()
     }
 }

@@ -21,10 +21,7 @@ fn record(command: &str, held_for: u64) -> Record {
         lock_delay,
         run,
         tool,
-        released_at: None,
-        detached: None,
-        limit: 1,
-        shared: false,
+        ..Record::new(None, Duration::ZERO)
     }
 }
 
@@ -131,6 +128,6 @@ proptest! {
         prop_assume!(!key.is_empty());
         let line = waiting(key, &[holder(Some(record)), ahead(before)]).line(width, at(200));
         prop_assert!(columns(&line) < width.max(1), "{line:?}");
-        prop_assert!(!line.contains(consul_lock::printable::is_hidden), "{line:?}");
+        prop_assert!(!line.contains(consul_lock::plain::is_active), "{line:?}");
     }
 }

@@ -149,7 +149,7 @@ impl<'a> Several<'a> {
         attempt.key = wanted.key;
         attempt.delay = std::mem::take(&mut wanted.delay);
         attempt.told = wanted.told.take();
-        attempt.told_delay = false;
+        (attempt.told_delay, attempt.told_place) = (false, None);
         attempt.queue = Queue::new(wanted.key);
         attempt.watches = None;
         attempt.free_before.clear();
