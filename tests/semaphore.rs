@@ -163,13 +163,12 @@ fn a_slot_that_was_lost_waits_for_its_delay_while_the_others_go_on() {
     assert_eq!(head.wait(PATIENCE).stdout.trim(), other_slot);
     for _ in 0..3 {
         let ended = run_on(&agent, &[&["run"], &flags[..], &[&key, "-c", "echo $CONSUL_LOCK_SLOT"]].concat());
-        assert_eq!(ended.stdout.trim(), other_slot, "{}", ended.stderr);
+        let is_over = destroyed.elapsed() >= Duration::from_secs(7);
+        assert!(is_over || ended.stdout.trim() == other_slot, "{ended:?}");
     }
-    assert!(destroyed.elapsed() < Duration::from_secs(7), "the machine is too slow to show it");
     let (keeps, kept) = hold_slot(&agent, &flags, &key);
-    assert_eq!(kept, other_slot);
     let (after, slot_after) = hold_slot(&agent, &flags, &key);
-    assert_eq!(slot_after, slot);
+    assert_eq!(BTreeSet::from([kept, slot_after]), BTreeSet::from([slot, other_slot]));
     assert!(destroyed.elapsed() >= Duration::from_secs(7), "{:?}", destroyed.elapsed());
     [keeps, after].into_iter().for_each(end);
 

@@ -18,9 +18,6 @@ use nix::unistd::{Pid, tcgetpgrp};
 
 use super::{MARK, eventually, kill_survivors, marker, process_state};
 
-/// Columns and rows.
-type Size = (NonZero<u16>, NonZero<u16>);
-
 /// A terminal of 80 columns and 24 rows, and the program that leads its session. Dropping it kills the program and
 /// everything with its mark.
 pub struct Pty {
@@ -34,9 +31,12 @@ pub struct Pty {
     screen: Arc<Mutex<Vec<u8>>>,
     /// Where the next [`Pty::expect`] begins to look.
     seen: usize,
-    /// Each size in columns and rows, and how much had been written when the terminal got it.
-    sizes: Mutex<Vec<(usize, Size)>>,
+    /// Each size that it had.
+    sizes: Mutex<Vec<Size>>,
 }
+
+/// How much had been written when the terminal got this size, its columns and its rows.
+type Size = (usize, NonZero<u16>, NonZero<u16>);
 
 impl Pty {
     /// Starts the command as the leader of a session on a new terminal.
@@ -132,9 +132,9 @@ impl Pty {
     pub fn picture(&self) -> Vec<String> {
         let bytes = self.screen.lock().expect("no reader panics").clone();
         let sizes = self.sizes.lock().expect("nobody panics").clone();
-        let (_, (columns, rows)) = sizes[0];
+        let (_, columns, rows) = sizes[0];
         let mut parser = vt100::Parser::new(rows, columns, 0);
-        for (number, (from, (columns, rows))) in sizes.iter().enumerate() {
+        for (number, (from, columns, rows)) in sizes.iter().enumerate() {
             parser.screen_mut().set_size(*rows, *columns);
             let to = sizes.get(number + 1).map_or(bytes.len(), |next| next.0);
             parser.process(&bytes[*from..to]);
@@ -177,7 +177,7 @@ impl Pty {
     pub fn resize(&self, columns: u16, rows: u16) {
         let written = self.screen.lock().expect("no reader panics").len();
         let [wide, high] = [columns, rows].map(|size| NonZero::new(size).expect("a size"));
-        self.sizes.lock().expect("nobody panics").push((written, (wide, high)));
+        self.sizes.lock().expect("nobody panics").push((written, wide, high));
         let mut stty = Command::new("stty");
         stty.args(["-F", &self.device, "cols", &columns.to_string(), "rows", &rows.to_string()]);
         assert!(stty.status().expect("stty can be run").success());

@@ -21,7 +21,10 @@ fn record(command: &str, held_for: u64) -> Record {
         lock_delay,
         run,
         tool,
-        ..Record::new(None, Duration::ZERO)
+        released_at: None,
+        detached: None,
+        limit: 1,
+        shared: false,
     }
 }
 
@@ -128,6 +131,6 @@ proptest! {
         prop_assume!(!key.is_empty());
         let line = waiting(key, &[holder(Some(record)), ahead(before)]).line(width, at(200));
         prop_assert!(columns(&line) < width.max(1), "{line:?}");
-        prop_assert!(!line.contains(consul_lock::plain::is_active), "{line:?}");
+        prop_assert!(!line.contains(consul_lock::printable::is_hidden), "{line:?}");
     }
 }
