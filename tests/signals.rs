@@ -398,7 +398,7 @@ mod what_was_inherited {
     #[test]
     fn under_nohup_a_hang_up_is_nobodys_business() {
         let dir = dir();
-        let script = "echo ready; trap 'exit 7' USR1; while :; do sleep 0.02; done";
+        let script = "trap 'exit 7' USR1; echo ready; while :; do sleep 0.02; done";
         let mut run = Running::start(&mut behind(&["nohup"], &shell_here(&dir, script)));
         run.expect_stdout("ready", SOON);
         let status = std::fs::read_to_string(format!("/proc/{}/status", run.pid())).expect("it lives");

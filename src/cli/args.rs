@@ -1,6 +1,6 @@
 //! What is typed. clap's structs go no further than the [plan](super::plan), which says what was meant.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -42,16 +42,18 @@ Examples:
 /// lock.
 #[derive(Debug, Parser)]
 #[command(name = "consul-lock", version, propagate_version = true, max_term_width = 100, after_long_help = EXAMPLES)]
-pub(crate) struct Cli {
+pub(crate) struct Line<C: Subcommand> {
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: C,
 }
+
+/// A line with any of the commands.
+pub(crate) type Cli = Line<Command>;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Hold the lock while a command runs.
-    #[command(after_help = "More flags and examples: consul-lock run --help", after_long_help = EXAMPLES)]
-    Run(Box<RunArgs>),
+    #[command(flatten)]
+    Hold(Hold),
     #[command(about = first_line(acquire::ABOUT), long_about = acquire::ABOUT, after_help = acquire::EXAMPLES)]
     Acquire(Box<AcquireArgs>),
     #[command(about = first_line(renew::ABOUT), long_about = renew::ABOUT)]
@@ -81,6 +83,29 @@ pub(crate) enum Command {
 /// What the list of commands says.
 fn first_line(about: &str) -> String {
     about.lines().next().unwrap_or_default().trim_end_matches('.').to_owned()
+}
+
+/// The command that must begin quickly.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Hold {
+    /// Hold the lock while a command runs.
+    #[command(after_help = "More flags and examples: consul-lock run --help", after_long_help = EXAMPLES)]
+    Run(Box<RunArgs>),
+}
+
+impl Command {
+    /// Reads the line. clap makes every flag of all the commands that it is to know before it looks at the first word; so it
+    /// is told of `run` alone where that is the one.
+    ///
+    /// # Errors
+    /// What clap says of a line that makes no sense, and of one that asks for help.
+    pub(crate) fn read<W: AsRef<OsStr> + Into<OsString> + Clone>(line: &[W]) -> Result<Self, clap::Error> {
+        if line.get(1).is_some_and(|word| word.as_ref() == "run") {
+            Ok(Self::Hold(Line::try_parse_from(line)?.command))
+        } else {
+            Ok(Cli::try_parse_from(line)?.command)
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -260,9 +285,26 @@ mod tests {
 
     #[test]
     fn the_commands_own_flags_reach_it_untouched() {
-        let cli = Cli::try_parse_from(["consul-lock", "run", "k", "--", "echo", "-n", "--ttl", "--", "-c"]);
-        let Ok(Cli { command: Command::Run(args) }) = cli else { panic!("{cli:?}") };
+        let read = Command::read(&["consul-lock", "run", "k", "--", "echo", "-n", "--ttl", "--", "-c"]);
+        let Ok(Command::Hold(Hold::Run(args))) = read else { panic!("{read:?}") };
         assert_eq!(args.command, ["echo", "-n", "--ttl", "--", "-c"]);
         assert!(!args.waiting.no_wait && args.session.ttl.is_none());
+    }
+
+    #[test]
+    fn what_is_said_of_a_run_does_not_depend_on_which_commands_are_known() {
+        for words in [
+            &["consul-lock", "run", "--help"][..],
+            &["consul-lock", "run", "-h"],
+            &["consul-lock", "run", "--version"],
+            &["consul-lock", "run"],
+            &["consul-lock", "run", "k", "--tll", "15s"],
+            &["consul-lock", "run", "k", "--ttl", "soon", "--", "true"],
+            &["consul-lock", "run", "k", "-n", "-w", "3", "--", "true"],
+        ] {
+            let alone = Command::read(words).expect_err("help or an error").render().to_string();
+            let among_all = Cli::try_parse_from(words).expect_err("help or an error").render().to_string();
+            assert_eq!(alone, among_all);
+        }
     }
 }

@@ -4,9 +4,9 @@
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory as _, Parser as _, ValueEnum};
+use clap::{CommandFactory as _, ValueEnum};
 
-use super::args::{Cli, Command};
+use super::args::{Cli, Command, Hold};
 use super::exit::{Exit, code};
 use super::output::{ColorArg, LogFormat, Output};
 use super::report::Report;
@@ -85,7 +85,7 @@ fn text_of(value: &ContextValue) -> Option<String> {
 fn with_run(typed: &[String]) -> Option<(String, bool)> {
     let mut line = typed.to_vec();
     line.insert(1, "run".to_owned());
-    let Ok(Cli { command: Command::Run(args) }) = Cli::try_parse_from(&line) else { return None };
+    let Ok(Command::Hold(Hold::Run(args))) = Command::read(&line) else { return None };
     let is_complete = !args.command.is_empty() || args.shell.is_some();
     if !is_complete {
         match dashed(&line) {
@@ -111,7 +111,7 @@ fn dashed(line: &[String]) -> Option<Vec<String>> {
     (2..line.len()).find_map(|at| {
         let mut line = line.to_vec();
         line.insert(at, "--".to_owned());
-        let Ok(Cli { command: Command::Run(args) }) = Cli::try_parse_from(&line) else { return None };
+        let Ok(Command::Hold(Hold::Run(args))) = Command::read(&line) else { return None };
         (!args.keys.is_empty() && !args.command.is_empty()).then_some(line)
     })
 }

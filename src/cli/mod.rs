@@ -32,11 +32,9 @@ mod systemd;
 mod table;
 mod wait;
 
-use clap::Parser as _;
-
 use crate::guard::Inherited;
 use crate::sys;
-use args::{Cli, Command};
+use args::{Command, Hold};
 use exit::{Exit, code};
 use refusal::Refusal;
 
@@ -48,9 +46,10 @@ pub(crate) fn main() -> anyhow::Result<Exit> {
     // First of all: what is opened or handled later would pass for inherited.
     let inherited = Inherited::read();
     sys::share_heap();
-    match Cli::try_parse() {
-        Ok(Cli { command }) => match command {
-            Command::Run(args) => run::run(*args, inherited),
+    let line: Vec<_> = std::env::args_os().collect();
+    match Command::read(&line) {
+        Ok(command) => match command {
+            Command::Hold(Hold::Run(args)) => run::run(*args, inherited),
             Command::Status(args) => status::status(*args, &inherited),
             Command::List(args) => Ok(list::list(*args)),
             Command::Wait(args) => wait::wait(*args, &inherited),
@@ -64,9 +63,8 @@ pub(crate) fn main() -> anyhow::Result<Exit> {
             Command::Names(args) => Ok(completions::names::run(&args)),
         },
         Err(error) => {
-            let typed: Vec<_> = std::env::args_os().collect();
-            let exit = misuse::answer(&error, &typed);
-            if shell::is_evaluated(typed.iter().skip(1).map(|argument| argument.as_os_str())) {
+            let exit = misuse::answer(&error, &line);
+            if shell::is_evaluated(line.iter().skip(1).map(|argument| argument.as_os_str())) {
                 shell::fail(exit);
             }
             Ok(exit)

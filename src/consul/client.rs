@@ -269,8 +269,8 @@ fn agent(config: &Config, names: &Names) -> Agent {
         .proxy(config.proxy.clone())
         .user_agent(concat!("consul-lock/", env!("CARGO_PKG_VERSION")))
         .accept("")
-        .input_buffer_size(64 << 10)
-        .output_buffer_size(16 << 10);
+        .input_buffer_size(16 << 10)
+        .output_buffer_size(8 << 10);
     if let Some(tls) = &config.tls {
         builder = builder.tls_config(tls.clone());
     }

@@ -20,7 +20,7 @@ mod timer;
 mod tree;
 
 use std::ffi::OsString;
-use std::io::{self, BufRead, BufReader, IoSlice};
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ use consul_lock::clock::Moment;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use nix::sys::socket::{ControlMessage, MsgFlags, recv, sendmsg};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use thiserror::Error;
@@ -44,7 +44,7 @@ pub(crate) use schedule::{Background, Cause};
 pub(crate) use tree::descends;
 
 use crate::sys;
-use protocol::{Outbox, Request};
+use protocol::{Inbox, Outbox, Request};
 use tree::Tree;
 
 /// How long the guard may take to read what to start, in milliseconds.
@@ -198,13 +198,13 @@ impl Guard {
         self.pid
     }
 
-    /// The guard's reports, for a thread of their own.
+    /// The guard's reports.
     ///
     /// # Errors
     /// [`Error::SetUp`]: no descriptor is left.
     pub(crate) fn listen(&self) -> Result<Listener, Error> {
         let socket = self.socket.try_clone().map_err(|error| Error::SetUp("dup", error))?;
-        Ok(Listener { reader: BufReader::new(socket), command: Arc::clone(&self.command) })
+        Ok(Listener { socket, inbox: Inbox::default(), command: Arc::clone(&self.command) })
     }
 
     /// The normal end, after [`Report::Gone`] or before any start: the guard has nothing left to do, and is reaped.
@@ -229,31 +229,40 @@ impl Guard {
     }
 }
 
-/// What the guard reports, one after the other, until its end of the socket closes, which is its own end.
+/// What the guard reports, until its end of the socket closes, which is its own end.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    reader: BufReader<UnixStream>,
+    socket: UnixStream,
+    inbox: Inbox,
     command: Arc<AtomicI32>,
 }
 
-impl Iterator for Listener {
-    type Item = Report;
-
-    fn next(&mut self) -> Option<Report> {
-        loop {
-            let mut line = Vec::new();
-            match self.reader.read_until(b'\n', &mut line) {
-                Ok(1..) => {
-                    if let Some(report) = protocol::decode(&line) {
-                        if let Report::Started { pid } = report {
-                            self.command.store(pid, Ordering::Relaxed);
-                        }
-                        return Some(report);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(0) | Err(_) => return None,
+impl Listener {
+    /// The reports that have come, without waiting, and whether there can be more. As long as its
+    /// descriptor is readable, there is something to be taken.
+    pub(crate) fn reports(&mut self) -> (Vec<Report>, bool) {
+        let mut buffer = [0; 4096];
+        let length = loop {
+            match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+                Ok(0) => return (Vec::new(), false),
+                Ok(length) => break length,
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return (Vec::new(), true),
+                Err(_) => return (Vec::new(), false),
+            }
+        };
+        let reports = self.inbox.take(&buffer[..length]);
+        for report in &reports {
+            if let Report::Started { pid } = report {
+                self.command.store(*pid, Ordering::Relaxed);
             }
         }
+        (reports, true)
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }

@@ -1,10 +1,10 @@
 //! The two kinds of lock that a command can run under, as one: Consul's, which has a lease, and this machine's own,
-//! which cannot be lost. Each waits in a thread of its own.
+//! which cannot be lost. Each is waited for in a thread of its own, which gives it back when it is told to.
 
 use std::ffi::OsString;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 use consul_lock::Client;
@@ -14,6 +14,7 @@ use consul_lock::lock::{self, Claim, Holding, Keeper, LockOptions, Notice, Relea
 use super::Input;
 use super::event::{Event, Grant, Released};
 use super::here::{self, Wanted};
+use super::inbox::Outlet;
 use super::outcome::Refused;
 use super::state::Here;
 
@@ -48,41 +49,59 @@ impl LockPlan {
     }
 
     /// Starts to wait for the lock.
-    pub(super) fn acquire(self, stop: Stop, inbox: Sender<Input>) -> std::io::Result<()> {
-        let wait = move || {
+    ///
+    /// # Errors
+    /// When the operating system gives no thread.
+    pub(super) fn acquire(self, stop: Stop, outlet: Outlet) -> std::io::Result<Releaser> {
+        let (word, words) = channel::<(Held, Stop)>();
+        let releaser = Releaser { word, outlet: outlet.clone() };
+        let serve = move || {
             let result = match self {
-                Self::Consul { client, options } => acquire_in_consul(&client, &options, &stop, &inbox),
+                Self::Consul { client, options } => acquire_in_consul(&client, &options, &stop, &outlet),
                 Self::Local(wanted) => {
-                    let tell = |event| drop(inbox.send(Input::Event(event)));
+                    let tell = |event| outlet.send(Input::Event(event));
                     wanted.acquire(&tell).map(Held::Local)
                 }
             };
-            let input = match result {
-                Ok(held) => Input::Acquired(held),
-                Err(refused) => Input::Event(Event::NotAcquired(refused)),
-            };
-            // Nobody listens once the run has ended without us.
-            let _ = inbox.send(input);
+            match result {
+                Ok(held) => outlet.send(Input::Acquired(held)),
+                Err(refused) => return outlet.send(Input::Event(Event::NotAcquired(refused))),
+            }
+            // Nothing comes once the run has ended without a release.
+            if let Ok((held, stop)) = words.recv() {
+                outlet.send(Input::Event(Event::Released(held.release(&stop))));
+            }
         };
-        thread::Builder::new().name("acquire".into()).spawn(wait).map(drop)
+        thread::Builder::new().name("lock".into()).spawn(serve)?;
+        Ok(releaser)
+    }
+}
+
+/// Has the thread that got the lock give it back: one thread, and one connection, for both.
+#[derive(Debug)]
+pub(super) struct Releaser {
+    word: Sender<(Held, Stop)>,
+    outlet: Outlet,
+}
+
+impl Releaser {
+    /// Begins to give back what [`LockPlan::acquire`] got; [`Event::Released`] tells how that ended.
+    pub(super) fn release(&self, held: Held, stop: Stop) {
+        if self.word.send((held, stop)).is_err() {
+            let why = "the thread that was to do it is gone".to_owned();
+            self.outlet.send(Input::Event(Event::Released(Released::Unanswered(why))));
+        }
     }
 }
 
 /// Notices as the run's events.
-fn teller(inbox: &Sender<Input>) -> Tell {
-    let inbox = inbox.clone();
-    Arc::new(move |notice: Notice| {
-        let _ = inbox.send(Input::Event(Event::Lock(notice)));
-    })
+fn teller(outlet: &Outlet) -> Tell {
+    let outlet = outlet.clone();
+    Arc::new(move |notice: Notice| outlet.send(Input::Event(Event::Lock(notice))))
 }
 
-fn acquire_in_consul(
-    client: &Client,
-    options: &LockOptions,
-    stop: &Stop,
-    inbox: &Sender<Input>,
-) -> Result<Held, Refused> {
-    match lock::acquire(client, options, stop, &teller(inbox)) {
+fn acquire_in_consul(client: &Client, options: &LockOptions, stop: &Stop, outlet: &Outlet) -> Result<Held, Refused> {
+    match lock::acquire(client, options, stop, &teller(outlet)) {
         Ok(holding) => Ok(Held::Consul(Box::new(holding))),
         Err(error) => Err(Refused::by(&error)),
     }
@@ -156,32 +175,25 @@ impl Held {
     }
 
     /// Starts to hold on to it.
-    pub(super) fn keep(&self, inbox: &Sender<Input>) -> std::io::Result<Option<Keeper>> {
+    pub(super) fn keep(&self, outlet: &Outlet) -> std::io::Result<Option<Keeper>> {
         match self {
-            Self::Consul(holding) => Keeper::start(holding, &teller(inbox)).map(Some),
+            Self::Consul(holding) => Keeper::start(holding, &teller(outlet)).map(Some),
             Self::Local(_) => Ok(None),
         }
     }
 
-    /// Gives it back, in a thread of its own where that may take a while.
-    pub(super) fn release(self, stop: Stop, inbox: Sender<Input>) {
-        let failed = inbox.clone();
-        let release = move || {
-            let released = match self {
-                Self::Consul(holding) => match holding.release(&stop) {
-                    Release::Released => Released::Done,
-                    Release::AlreadyGone => Released::AlreadyGone,
-                    Release::Unanswered(error) => Released::Unanswered(error.to_string()),
-                },
-                Self::Local(held) => match held.release() {
-                    Ok(()) => Released::Done,
-                    Err(error) => Released::Unanswered(error.to_string()),
-                },
-            };
-            let _ = inbox.send(Input::Event(Event::Released(released)));
-        };
-        if let Err(error) = thread::Builder::new().name("release".into()).spawn(release) {
-            let _ = failed.send(Input::Event(Event::Released(Released::Unanswered(error.to_string()))));
+    /// Gives it back, which may take a while.
+    fn release(self, stop: &Stop) -> Released {
+        match self {
+            Self::Consul(holding) => match holding.release(stop) {
+                Release::Released => Released::Done,
+                Release::AlreadyGone => Released::AlreadyGone,
+                Release::Unanswered(error) => Released::Unanswered(error.to_string()),
+            },
+            Self::Local(held) => match held.release() {
+                Ok(()) => Released::Done,
+                Err(error) => Released::Unanswered(error.to_string()),
+            },
         }
     }
 }

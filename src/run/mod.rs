@@ -1,10 +1,9 @@
-//! The run command: the one event loop in which lock, guard and signals meet. Threads wait for what can happen and say
-//! it over one channel; the [state](state) decides; what it decides is done here, at once and in order.
+//! The run command: the one event loop in which lock, guard and signals meet. What happens comes into one [inbox](inbox);
+//! the [state](state) decides; what it decides is done here, at once and in order.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -15,6 +14,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 mod backend;
 mod event;
 mod here;
+mod inbox;
 mod note;
 mod outcome;
 mod signals;
@@ -28,12 +28,17 @@ pub(crate) use outcome::{Class, Outcome, Refused};
 pub(crate) use state::ends_us;
 
 use crate::guard::{self, Background, Guard, Inherited, LastWords};
-use backend::Held;
+use backend::{Held, Releaser};
 use event::{Action, Event};
+use inbox::{Inbox, Outlet};
+use signals::Signals;
 use state::Run;
 
 /// A command that ends sooner than this has needed no confirmation but the lock's own, and no thread that asks for one.
 const FIRST_KEEP: Duration = Duration::from_millis(50);
+
+/// How long the loop sleeps where nothing is due.
+const IDLE: Duration = Duration::from_secs(3600);
 
 /// Longest time that the keeper may take to kill what a guard has left.
 const TAKE_OVER: Duration = Duration::from_secs(1);
@@ -63,7 +68,7 @@ pub(crate) struct Plan {
     pub(crate) no_guarantee: Vec<&'static str>,
 }
 
-/// What the loop's channel carries.
+/// What comes into the loop.
 #[derive(Debug)]
 enum Input {
     /// The lock, held.
@@ -91,20 +96,29 @@ pub(crate) fn run(plan: Plan, mut report: impl FnMut(Note)) -> anyhow::Result<Ou
     // of the two handlers of it would be heard by that alone.
     let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).context("cannot block signals")?;
     let guard = guard::fork(guard_plan).context("cannot fork the guard")?;
-    let (inbox, events) = channel();
-    signals::listen(&plan.inherited, &mask, guard.pid(), &inbox).context("cannot handle signals")?;
+    let listener = guard.listen().context("cannot listen to the guard")?;
+    let (outlet, receiver, rung) = inbox::open().context("cannot make a pipe")?;
     let now = Moment::now();
     let state = Run::new(now, plan.chain.clone(), plan.lock.here(now));
     let stop = Stop::new();
-    // Consul first: the other threads are started while it works.
-    plan.lock.acquire(stop.clone(), inbox.clone()).context("cannot start a thread")?;
-    listen_to(&guard, &inbox).context("cannot start a thread")?;
+    // Consul first: the handlers are installed while it works. Whatever it answers is heard after the signals that came.
+    let releaser = plan.lock.acquire(stop.clone(), outlet.clone()).context("cannot start a thread")?;
+    let signals = match Signals::handle(&plan.inherited, &mask, guard.pid(), &outlet, rung) {
+        Ok(signals) => signals,
+        Err(error) => {
+            stop.throw();
+            give_up(&releaser, &receiver);
+            return Err(error.context("cannot handle signals"));
+        }
+    };
+    let inbox = Inbox::new(receiver, signals, listener);
     plan.no_guarantee.into_iter().for_each(|why| report(Note::NoGuarantee(why)));
     let inherited = plan.inherited;
     let outcome = Loop {
         guard: Some(guard),
-        inbox,
+        outlet,
         stop,
+        releaser,
         held: None,
         keep_at: None,
         keeper: None,
@@ -112,29 +126,27 @@ pub(crate) fn run(plan: Plan, mut report: impl FnMut(Note)) -> anyhow::Result<Ou
         inherited,
         report,
     }
-    .run(state, &events);
+    .run(state, inbox);
     Ok(outcome)
 }
 
-fn listen_to(guard: &Guard, inbox: &Sender<Input>) -> anyhow::Result<()> {
-    let (listener, inbox) = (guard.listen()?, inbox.clone());
-    let listen = move || {
-        for report in listener {
-            if inbox.send(Input::Event(Event::Guard(report))).is_err() {
-                return;
-            }
+/// Has the lock given back, should it be had by now.
+fn give_up(releaser: &Releaser, receiver: &Receiver<Input>) {
+    while let Ok(input) = receiver.recv_timeout(state::CLEAN_UP) {
+        match input {
+            Input::Acquired(held) => releaser.release(held, Stop::new()),
+            Input::Event(Event::NotAcquired(_) | Event::Released(_)) => return,
+            Input::Event(_) => {}
         }
-        let _ = inbox.send(Input::Event(Event::GuardSilent));
-    };
-    thread::Builder::new().name("guard".into()).spawn(listen)?;
-    Ok(())
+    }
 }
 
 struct Loop<R> {
     /// Until it is reaped.
     guard: Option<Guard>,
-    inbox: Sender<Input>,
+    outlet: Outlet,
     stop: Stop,
+    releaser: Releaser,
     held: Option<Held>,
     /// When to begin to hold on to the lock.
     keep_at: Option<Moment>,
@@ -145,12 +157,13 @@ struct Loop<R> {
 }
 
 impl<R: FnMut(Note)> Loop<R> {
-    fn run(mut self, mut state: Run, events: &Receiver<Input>) -> Outcome {
+    fn run(mut self, mut state: Run, mut inbox: Inbox) -> Outcome {
         loop {
             if self.keep_at.is_some_and(|moment| moment <= Moment::now()) {
                 self.keep();
             }
-            let event = match self.next(&state, events) {
+            let wake_at = [state.wake_at(), self.keep_at].into_iter().flatten().min();
+            let event = match inbox.next(wake_at.unwrap_or_else(|| Moment::now() + IDLE)) {
                 Input::Event(event) => event,
                 Input::Acquired(held) => {
                     let grant = held.grant();
@@ -167,16 +180,6 @@ impl<R: FnMut(Note)> Loop<R> {
             if acquired {
                 self.keep_at = Some(Moment::now() + FIRST_KEEP);
             }
-        }
-    }
-
-    fn next(&self, state: &Run, events: &Receiver<Input>) -> Input {
-        let wake_at = [state.wake_at(), self.keep_at].into_iter().flatten().min();
-        let wake_at = wake_at.unwrap_or_else(|| Moment::now() + Duration::from_secs(3600));
-        match events.recv_timeout(wake_at.since(Moment::now())) {
-            Ok(input) => input,
-            // We hold a sender ourselves, so that the channel is never cut.
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Input::Event(Event::Tick),
         }
     }
 
@@ -217,7 +220,7 @@ impl<R: FnMut(Note)> Loop<R> {
     fn keep(&mut self) {
         self.keep_at = None;
         let Some(held) = &self.held else { return };
-        match held.keep(&self.inbox) {
+        match held.keep(&self.outlet) {
             Ok(keeper) => self.keeper = keeper,
             // Unconfirmed, the command is ended in time by the guard.
             Err(error) => (self.report)(Note::RenewalFailing(format!("cannot start a thread: {error}"))),
@@ -229,19 +232,16 @@ impl<R: FnMut(Note)> Loop<R> {
         let started = guard.start(&held.environment(&self.chain), deadline, &held.descriptors());
         if started.is_err() {
             // A guard that cannot be told is a guard that is gone; its line says so, too.
-            let _ = self.inbox.send(Input::Event(Event::GuardSilent));
+            self.outlet.send(Input::Event(Event::GuardSilent));
         }
     }
 
     /// Blocks: there is nothing left to decide but when to give up.
     fn take_over(&mut self) {
         let Some(guard) = self.guard.take() else { return };
-        let inbox = self.inbox.clone();
-        let tell = |report| {
-            let _ = inbox.send(Input::Event(Event::Guard(report)));
-        };
+        let tell = |report| self.outlet.send(Input::Event(Event::Guard(report)));
         let all_dead = guard.take_over(Some(Moment::now() + TAKE_OVER), tell);
-        let _ = self.inbox.send(Input::Event(Event::TakenOver { all_dead }));
+        self.outlet.send(Input::Event(Event::TakenOver { all_dead }));
     }
 
     fn release(&mut self) {
@@ -252,10 +252,8 @@ impl<R: FnMut(Note)> Loop<R> {
         let stop = Stop::new();
         self.stop = stop.clone();
         match self.held.take() {
-            Some(held) => held.release(stop, self.inbox.clone()),
-            None => {
-                let _ = self.inbox.send(Input::Event(Event::Released(event::Released::Done)));
-            }
+            Some(held) => self.releaser.release(held, stop),
+            None => self.outlet.send(Input::Event(Event::Released(event::Released::Done))),
         }
     }
 }

@@ -3,16 +3,18 @@
 //! first (the other order would silence signal-hook), and the run's state knows that one interrupt comes twice. A
 //! signal that was ignored when we were started, as under nohup(1), gets no handler.
 
-use std::sync::mpsc::Sender;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Pid, getpid, getsid};
-use signal_hook::iterator::SignalsInfo;
+use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::origin::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin as Info};
 
 use super::Input;
 use super::event::{Event, Origin};
+use super::inbox::Outlet;
 use crate::guard::{self, Inherited};
 
 /// What is handled: the signals that people and programs send to a program they have started.
@@ -26,30 +28,47 @@ const HANDLED: [Signal; 7] = [
     Signal::SIGWINCH,
 ];
 
-/// Installs the handlers and unblocks all but `mask`; from now on signals are events. Those that came while all were
-/// blocked are so before this returns: the guard was not there to get them, and what follows must not overtake them.
-///
-/// # Errors
-/// When the operating system gives no handler or no thread.
-pub(super) fn listen(inherited: &Inherited, mask: &SigSet, guard: Pid, inbox: &Sender<Input>) -> anyhow::Result<()> {
-    if !inherited.ignores(Signal::SIGINT) {
-        let inbox = inbox.clone();
-        ctrlc::set_handler(move || {
-            // After the run nobody listens, and nothing is lost.
-            let _ = inbox.send(Input::Event(Event::Interrupt));
-        })?;
+/// The signals that have come and were not yet told.
+pub(super) struct Signals {
+    delivery: SignalDelivery<UnixStream, WithOrigin>,
+    guard: Pid,
+}
+
+impl Signals {
+    /// Installs the handlers and unblocks all but `mask`. Those that came while all were blocked are pending before this
+    /// returns: the guard was not there to get them, and what follows must not overtake them. `rung` is the other end of
+    /// the outlet's bell.
+    ///
+    /// # Errors
+    /// When the operating system gives no handler or no thread.
+    pub(super) fn handle(
+        inherited: &Inherited,
+        mask: &SigSet,
+        guard: Pid,
+        outlet: &Outlet,
+        rung: UnixStream,
+    ) -> anyhow::Result<Self> {
+        if !inherited.ignores(Signal::SIGINT) {
+            let outlet = outlet.clone();
+            ctrlc::set_handler(move || outlet.send(Input::Event(Event::Interrupt)))?;
+        }
+        let handled: Vec<_> = HANDLED.iter().filter(|signal| !inherited.ignores(**signal)).map(|s| *s as i32).collect();
+        let delivery = SignalDelivery::with_pipe(rung, outlet.bell()?, WithOrigin::default(), handled)?;
+        mask.thread_set_mask()?;
+        Ok(Self { delivery, guard })
     }
-    let handled: Vec<_> = HANDLED.iter().filter(|signal| !inherited.ignores(**signal)).map(|s| *s as i32).collect();
-    let mut signals = SignalsInfo::<WithOrigin>::new(handled)?;
-    mask.thread_set_mask()?;
-    let inbox = inbox.clone();
-    let tell = move |info| {
-        let event = event(&info, guard);
-        event.is_none_or(|event| inbox.send(Input::Event(event)).is_ok())
-    };
-    let _ = signals.pending().all(&tell);
-    std::thread::Builder::new().name("signals".into()).spawn(move || signals.forever().all(tell))?;
-    Ok(())
+
+    /// Takes what has come, and silences the bell: what is said over the channel must be looked for after this.
+    pub(super) fn pending(&mut self) -> impl Iterator<Item = Event> {
+        let guard = self.guard;
+        self.delivery.pending().filter_map(move |info| event(&info, guard))
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.delivery.get_read().as_fd()
+    }
 }
 
 fn event(info: &Info, guard: Pid) -> Option<Event> {

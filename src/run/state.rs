@@ -18,7 +18,7 @@ use super::outcome::{Class, Outcome, Refused};
 use crate::guard::{Cause, Report, Status};
 
 /// Longest clean-up after a signal.
-const CLEAN_UP: Duration = Duration::from_secs(2);
+pub(super) const CLEAN_UP: Duration = Duration::from_secs(2);
 
 /// How long after the deadline the guard's word is waited for before its work is done for it.
 const GUARD_SLACK: Duration = Duration::from_millis(250);

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use consul_lock::clock::Moment;
 use nix::fcntl::{Flock, FlockArg};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
@@ -86,11 +87,17 @@ pub fn main(role: &str) -> ! {
     say(Said::Guard(guard.pid().as_raw()));
 
     let (sender, events) = channel();
-    let listener = guard.listen().expect("a listener");
+    let mut listener = guard.listen().expect("a listener");
     let to_loop = sender.clone();
     thread::spawn(move || {
-        for report in listener {
-            let _ = to_loop.send(Event::Report(report));
+        let mut open = true;
+        while open {
+            let _ = poll(&mut [PollFd::new(listener.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
+            let reports;
+            (reports, open) = listener.reports();
+            for report in reports {
+                let _ = to_loop.send(Event::Report(report));
+            }
         }
         let _ = to_loop.send(Event::Silence);
     });

@@ -12,20 +12,8 @@ fn record(command: &str, held_for: u64) -> Record {
     let since = SystemTime::now() - Duration::from_millis(held_for * 1000 + 500);
     let [host, user, lock_delay, run, tool] = ["web1", "root", "30s", "r", "t"].map(str::to_owned);
     let acquired_at = humantime::format_rfc3339(since).to_string();
-    Record {
-        host,
-        pid: 71,
-        user,
-        command: command.to_owned(),
-        acquired_at,
-        lock_delay,
-        run,
-        tool,
-        released_at: None,
-        detached: None,
-        limit: 1,
-        shared: false,
-    }
+    let record = Record::new(Some(command), Duration::ZERO);
+    Record { host, pid: 71, user, acquired_at, lock_delay, run, tool, ..record }
 }
 
 fn key() -> Key {
@@ -131,6 +119,6 @@ proptest! {
         prop_assume!(!key.is_empty());
         let line = waiting(key, &[holder(Some(record)), ahead(before)]).line(width, at(200));
         prop_assert!(columns(&line) < width.max(1), "{line:?}");
-        prop_assert!(!line.contains(consul_lock::printable::is_hidden), "{line:?}");
+        prop_assert!(!line.contains(consul_lock::plain::is_active), "{line:?}");
     }
 }
