@@ -87,6 +87,19 @@ pub(crate) fn set_default(which: Signal) -> io::Result<()> {
     Ok(())
 }
 
+/// Has `signal` interrupt the system call that its thread sleeps in, and do nothing else.
+///
+/// # Errors
+/// EINVAL for SIGKILL and SIGSTOP.
+pub(crate) fn interrupt_by(signal: Signal) -> io::Result<()> {
+    extern "C" fn nothing(_: libc::c_int) {}
+    // Without SA_RESTART, which would have the call begin again.
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does nothing, and so nothing that a signal's context forbids.
+    unsafe { sigaction(signal, &action) }?;
+    Ok(())
+}
+
 /// Ignores `signal`.
 ///
 /// # Errors
@@ -193,24 +206,27 @@ pub(crate) fn reap() -> Reaped {
     }
 }
 
-/// recvmsg(2) without blocking: bytes read (0: the other end is closed), and the descriptor that came with them.
+/// Most descriptors that [`receive`] takes at a time.
+pub(crate) const MOST_DESCRIPTORS: usize = 32;
+
+/// recvmsg(2) without blocking: bytes read (0: the other end is closed), and the descriptors that came with them.
 ///
 /// # Errors
 /// `WouldBlock` if there is nothing to read, and what else recvmsg(2) says.
-pub(crate) fn receive(socket: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
-    let mut space = cmsg_space!(libc::c_int);
+pub(crate) fn receive(socket: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = cmsg_space!([libc::c_int; MOST_DESCRIPTORS]);
     let mut parts = [IoSliceMut::new(buffer)];
     #[cfg(target_os = "linux")]
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
     #[cfg(not(target_os = "linux"))]
     let flags = MsgFlags::MSG_DONTWAIT;
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
-    let mut received = None;
+    let mut received = Vec::new();
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(descriptors) = control {
             for descriptor in descriptors {
                 // SAFETY: the kernel has just made this descriptor for us; nobody else knows of it.
-                received = Some(unsafe { OwnedFd::from_raw_fd(descriptor) });
+                received.push(unsafe { OwnedFd::from_raw_fd(descriptor) });
             }
         }
     }

@@ -132,7 +132,7 @@ fn of_keys_that_cannot_all_be_had_none_is_taken() {
     // What other tools' users type.
     for (args, message) in [
         (["-n", "3", &a], "did you mean --limit 3?"),
-        (["--local", &a, &b], "--local takes one key"),
+        (["--local", "/tmp", &a], "did you mean --local=/tmp"),
         ([&a, &b, "a//b"], "has an empty segment"),
     ] {
         let ended = run_on(&agent, &[&["run"], &args[..], &["--", "true"]].concat());

@@ -14,8 +14,8 @@ use super::program;
 use super::refusal::Refusal;
 use super::report;
 use crate::guard::{self, Background, Inherited};
-use crate::local::{Locks, Place};
-use crate::run::{LockPlan, Plan};
+use crate::local::{self, Locks, Place};
+use crate::run::{LockPlan, Plan, Wanted};
 
 /// A run as it was meant.
 pub(crate) struct Meant {
@@ -65,13 +65,11 @@ pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal
     let last_words = report::last_words(args.output.log_format, &keys);
     let (kill_signal, background) = (args.loss.kill_signal, background(args.loss.background));
     let lock = if args.local.local.is_some() {
-        let lock = local_lock(args, key.clone(), wait, program)?;
-        if let LockPlan::Local { locks, .. } = &lock
-            && locks.are_on_network()
-        {
+        let wanted = local_lock(args, keys.clone(), wait, program)?;
+        if wanted.locks.are_on_network() {
             no_guarantee.push("the locks are on a network file system, whose server may forget them");
         }
-        lock
+        LockPlan::Local(wanted)
     } else {
         let lock = consul_lock(args, (key, more), wait, grace, program)?;
         if let LockPlan::Consul { options, .. } = &lock
@@ -126,11 +124,7 @@ fn keys(args: &RunArgs) -> Result<Vec<Key>, Refusal> {
         }
         _ => {}
     }
-    let keys = super::detached::keys(args.keys.iter().map(String::as_str))?;
-    if keys.len() > 1 && args.local.local.is_some() {
-        return Err(Refusal::usage("--local takes one key: nest one run in another, always in the same order"));
-    }
-    Ok(keys)
+    super::detached::keys(args.keys.iter().map(String::as_str))
 }
 
 fn command(args: &RunArgs) -> Result<Vec<OsString>, Refusal> {
@@ -151,11 +145,14 @@ fn background(arg: BackgroundArg) -> Background {
     }
 }
 
-fn local_lock(args: RunArgs, key: Key, wait: Option<Duration>, program: Option<String>) -> Result<LockPlan, Refusal> {
+fn local_lock(
+    args: RunArgs,
+    keys: Vec<Key>,
+    wait: Option<Duration>,
+    program: Option<String>,
+) -> Result<Wanted, Refusal> {
     let session = &args.session;
     let useless = [
-        ("--limit", args.waiting.limit.is_some()),
-        ("--shared", args.waiting.shared),
         ("--session", session.session.is_some()),
         ("--session-name", session.session_name.is_some()),
         ("--ttl", session.ttl.is_some()),
@@ -174,6 +171,13 @@ fn local_lock(args: RunArgs, key: Key, wait: Option<Duration>, program: Option<S
             "{flag} has no meaning with --local, which uses no Consul: leave one of them out"
         )));
     }
+    let sharing = sharing(&args.waiting, &args.session)?;
+    if sharing.slots() > local::MAX_SLOTS {
+        return Err(Refusal::usage(format!(
+            "--limit: with --local {} is the most: whoever waits needs a thread for each slot",
+            local::MAX_SLOTS
+        )));
+    }
     let place = match args.local.local {
         Some(Some(dir)) => Place::Dir(dir.into()),
         Some(None) | None => Place::Own,
@@ -181,7 +185,7 @@ fn local_lock(args: RunArgs, key: Key, wait: Option<Duration>, program: Option<S
     let locks = Locks::open(place, args.loss.no_guarantee)
         .map_err(|error| if error.is_config() { Refusal::configuration(error) } else { Refusal::usage(error) })?;
     let value = args.session.value.map(OsString::into_vec);
-    Ok(LockPlan::Local { locks, key, wait, value, program })
+    Ok(Wanted { locks, keys, sharing, wait, value, program, ancestors: chain().collect() })
 }
 
 fn consul_lock(

@@ -39,8 +39,10 @@ impl Manager {
         let names = &self.names;
         let (ready, stopping, status) = match note {
             Note::Waiting { key, holder } => (false, false, format!("waiting for {key}, held by {holder}")),
-            Note::WaitingHere(Some(record)) => (false, false, format!("waiting for {names}, held by {record}")),
-            Note::WaitingHere(None) => (false, false, format!("waiting for {names}")),
+            Note::WaitingHere { key, holder: Some(record) } => {
+                (false, false, format!("waiting for {key}, held by {record}"))
+            }
+            Note::WaitingHere { key, holder: None } => (false, false, format!("waiting for {key}")),
             Note::Delayed { key, .. } => (false, false, format!("waiting for {key} until its lock delay is over")),
             Note::Retrying(why) => (false, false, format!("waiting for Consul: {why}")),
             Note::Started(_) => (true, false, format!("holding {names}")),

@@ -23,12 +23,12 @@ use crate::sys;
 ///
 /// # Errors
 /// No descriptor or no process to be had.
-pub(super) fn fork(plan: &Plan, env: &[(String, Bytes)], lock: Option<&OwnedFd>) -> io::Result<(Pid, io::PipeReader)> {
+pub(super) fn fork(plan: &Plan, env: &[(String, Bytes)], locks: &[OwnedFd]) -> io::Result<(Pid, io::PipeReader)> {
     let (from_command, to_guard) = io::pipe()?;
     let guard = getpid();
     match sys::fork()? {
         Some(command) => Ok((command, from_command)),
-        None => become_command(guard, plan, env, lock, to_guard),
+        None => become_command(guard, plan, env, locks, to_guard),
     }
 }
 
@@ -41,15 +41,17 @@ fn become_command(
     guard: Pid,
     plan: &Plan,
     env: &[(String, Bytes)],
-    lock: Option<&OwnedFd>,
+    locks: &[OwnedFd],
     mut to_guard: io::PipeWriter,
 ) -> ! {
     if !sys::die_with(guard) {
         sys::exit(FAULT);
     }
     tree::join();
-    if let Some(lock) = lock.filter(|_| plan.background != Background::Leave) {
-        let _ = fcntl(lock, FcntlArg::F_SETFD(FdFlag::empty()));
+    if plan.background != Background::Leave {
+        for lock in locks {
+            let _ = fcntl(lock, FcntlArg::F_SETFD(FdFlag::empty()));
+        }
     }
     // Signals that came in ignored were never touched; SIGCHLD was set to default before the guard was forked, and exec()
     // does the same for SIGPIPE, which Rust's runtime ignores.

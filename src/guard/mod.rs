@@ -130,8 +130,9 @@ pub(crate) fn fork(plan: Plan) -> Result<Guard, Error> {
 
 impl Guard {
     /// Starts the command with `env` added to its environment. From here on the guard kills it by `deadline` (the first
-    /// signal comes a grace before); no deadline means that there is no lease. The guard holds `lock_descriptor` for as long
-    /// as it lives, and the tree inherits it unless it may outlive the lock, so that flock(2) goes on until all are dead.
+    /// signal comes a grace before); no deadline means that there is no lease. The guard holds `locks`, 32 descriptors at
+    /// most, for as long as it lives, and the tree inherits them unless it may outlive the lock, so that flock(2) goes on
+    /// until all are dead.
     ///
     /// # Errors
     /// [`Error::Gone`], [`Error::Stopped`]: nothing was started, or nothing that is not killed.
@@ -139,11 +140,11 @@ impl Guard {
         &self,
         env: &[(String, OsString)],
         deadline: Option<Moment>,
-        lock_descriptor: Option<BorrowedFd<'_>>,
+        locks: &[BorrowedFd<'_>],
     ) -> Result<(), Error> {
         let env = env.iter().map(|(name, value)| (name.clone(), value.as_os_str().into())).collect();
         let line = protocol::encode(&Request::Start { env, deadline });
-        let descriptors: Vec<_> = lock_descriptor.iter().map(AsRawFd::as_raw_fd).collect();
+        let descriptors: Vec<_> = locks.iter().map(AsRawFd::as_raw_fd).collect();
         let rights = [ControlMessage::ScmRights(&descriptors)];
         let mut sent = 0;
         while sent < line.len() {

@@ -62,7 +62,8 @@ struct Guard {
     /// What the terminal sent to the job before the command was born into it. The keeper, which got the same, takes it for
     /// the command's business once it has sent the word to start.
     missed: Vec<Signal>,
-    lock: Option<OwnedFd>,
+    /// What the lock is, where it is one of this machine.
+    locks: Vec<OwnedFd>,
     /// When the next walk of a kill is due.
     sweep_at: Option<Moment>,
 }
@@ -85,7 +86,7 @@ impl Guard {
             execution: None,
             was_started: false,
             missed: Vec::new(),
-            lock: None,
+            locks: Vec::new(),
             sweep_at: None,
         })
     }
@@ -173,8 +174,8 @@ impl Guard {
         while let Some(keeper) = &self.keeper {
             match sys::receive(keeper, &mut buffer) {
                 Ok((0, _)) => self.lose_keeper(),
-                Ok((length, descriptor)) => {
-                    self.lock = self.lock.take().or(descriptor);
+                Ok((length, descriptors)) => {
+                    self.locks.extend(descriptors);
                     for request in self.inbox.take(&buffer[..length]) {
                         self.obey(request);
                     }
@@ -215,7 +216,7 @@ impl Guard {
 
     fn start(&mut self, env: &[(String, Bytes)]) {
         self.was_started = true;
-        match command::fork(&self.plan, env, self.lock.as_ref()) {
+        match command::fork(&self.plan, env, &self.locks) {
             Ok((pid, execution)) => {
                 self.command = Some(pid);
                 self.tree.set_command(pid);

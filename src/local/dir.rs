@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmod, fchmodat, fst
 use nix::unistd::{Uid, geteuid};
 
 use super::error::Error;
-use super::{Place, name, network};
+use super::name::{self, Part};
+use super::{Place, network};
 
 /// Where our own directory is, the first that exists and that this user may write in. Never chosen by the environment:
 /// a cron job and a terminal must exclude each other.
@@ -93,25 +95,26 @@ impl Dir {
         &self.path
     }
 
-    /// The path of the key's file, for messages and for stat(2).
-    pub(super) fn path(&self, key: &Key) -> PathBuf {
+    /// The path of a file of the key's, for messages and for stat(2).
+    pub(super) fn path(&self, key: &Key, part: Part) -> PathBuf {
         let (directories, file) = name::parts(key.as_str());
-        self.path.join(directories.iter().collect::<PathBuf>()).join(file)
+        self.path.join(directories.iter().collect::<PathBuf>()).join(format!("{file}{part}"))
     }
 
-    /// The key's file, open for reading and writing, made if need be; `None` if a directory above it has just been
+    /// A file of the key's, open for reading and writing, made if need be; `None` if a directory above it has just been
     /// removed.
-    pub(super) fn make(&self, key: &Key) -> Result<Option<File>, Error> {
-        self.walk(key, true)
+    pub(super) fn make(&self, key: &Key, part: Part) -> Result<Option<File>, Error> {
+        self.walk(key, part, true)
     }
 
-    /// The key's file, open for reading; `None` if there is none.
-    pub(super) fn existing(&self, key: &Key) -> Result<Option<File>, Error> {
-        self.walk(key, false)
+    /// A file of the key's, open for reading; `None` if there is none.
+    pub(super) fn existing(&self, key: &Key, part: Part) -> Result<Option<File>, Error> {
+        self.walk(key, part, false)
     }
 
-    fn walk(&self, key: &Key, make: bool) -> Result<Option<File>, Error> {
+    fn walk(&self, key: &Key, part: Part, make: bool) -> Result<Option<File>, Error> {
         let (directories, file) = name::parts(key.as_str());
+        let file = format!("{file}{part}");
         let mut path = self.path.clone();
         let mut parent: Option<OwnedFd> = None;
         for name in directories {
@@ -179,14 +182,21 @@ impl Dir {
 
 /// flock(2), again after an interruption. nix's own `Flock` is of no use here: it unlocks when it is dropped, and the
 /// tree goes on holding the lock when the keeper is gone.
-#[expect(deprecated, reason = "nix offers the plain call under this name only")]
 pub(super) fn flock(fd: BorrowedFd, operation: FlockArg) -> nix::Result<()> {
-    loop {
+    flock_unless(fd, operation, &AtomicBool::new(false))
+}
+
+/// flock(2), or EINTR as soon as it is called off: whoever sets the flag interrupts the thread with a signal, again
+/// until it has ended, since a signal that comes before the thread sleeps is lost.
+#[expect(deprecated, reason = "nix offers the plain call under this name only")]
+pub(super) fn flock_unless(fd: BorrowedFd, operation: FlockArg, called_off: &AtomicBool) -> nix::Result<()> {
+    while !called_off.load(Ordering::Relaxed) {
         match nix::fcntl::flock(fd.as_raw_fd(), operation) {
             Err(Errno::EINTR) => {}
             result => return result,
         }
     }
+    Err(Errno::EINTR)
 }
 
 /// The user's directory. The name itself may be a symbolic link: it is the user who says where.

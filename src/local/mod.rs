@@ -3,33 +3,46 @@
 //! inherits it, and when keeper and guard are both killed the lock stays until the tree's last process is gone. For the
 //! same reason nothing here unlocks by being dropped; dropping closes one descriptor of perhaps several.
 //!
+//! Writers lock the key's file exclusively and readers share it; who waits does so in [turn](turn). A semaphore has a file
+//! for each of its [slots](slots), the first of which is the key's own.
+//!
 //! Lock files are never deleted. Should somebody else delete one, or the directory, then who has locked a file that is
 //! no longer the one of that name opens it again.
 
+mod book;
 mod dir;
 mod error;
 mod file;
+mod held;
 mod look;
 mod name;
 mod network;
+mod slots;
+mod turn;
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use consul_lock::lock::Key;
+use consul_lock::lock::{Key, Record, Sharing};
 use nix::errno::Errno;
 use nix::fcntl::FlockArg;
 use nix::sys::stat::{fstat, lstat};
 
-use dir::{Dir, flock};
+use dir::{Dir, flock_unless};
 pub(crate) use error::Error;
+pub(crate) use held::Held;
 pub(crate) use look::{Seen, Table};
+use name::Part;
 
 /// How often a file may turn out to be another one after it was locked.
 const MAX_TRIES: u32 = 1000;
+
+/// The most slots of a semaphore: whoever waits for one has a thread and a descriptor for each.
+pub(crate) const MAX_SLOTS: u16 = 64;
 
 /// Where the lock files are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,27 +54,35 @@ pub(crate) enum Place {
 }
 
 /// The locks of one directory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Locks {
     place: Place,
     no_guarantee: bool,
     dir: Arc<Dir>,
 }
 
-/// A lock that is held as long as any process has [`Held::descriptor`] open, or until [`Held::release`].
+/// Somebody who holds a lock, as the files have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Holder {
+    /// What it has written about itself, or was told to write.
+    pub(crate) value: String,
+    /// The number of its run, where that is known.
+    pub(crate) run: Option<String>,
+}
+
+/// A file that is locked, and what keeps its directory from being cleaned meanwhile.
 #[derive(Debug)]
-pub(crate) struct Held {
+struct Locked {
     file: File,
     path: PathBuf,
-    fence: Option<u64>,
-    /// Keeps systemd-tmpfiles away while we hold.
-    _dir: Arc<Dir>,
+    dir: Arc<Dir>,
 }
 
 /// What a single flock(2) came to.
 enum Try {
-    Won(Held),
-    Busy,
+    Won(Locked),
+    /// Somebody else has it; or the waiting for it was called off.
+    NotOurs,
     /// What was locked, or found locked, is not the file of that name any more.
     Stale,
 }
@@ -79,59 +100,73 @@ impl Locks {
         self.dir.network.is_some()
     }
 
-    /// The lock, if nobody holds it at this moment.
-    pub(crate) fn try_lock(&self, key: &Key) -> Result<Option<Held>, Error> {
-        self.acquire(key, FlockArg::LockExclusiveNonblock)
-    }
-
-    /// The lock, as soon as nobody holds it: the calling thread sleeps in flock(2), for ever if need be, and only the
-    /// end of the process ends that. Its signals are for other threads.
-    pub(crate) fn lock(&self, key: &Key) -> Result<Held, Error> {
-        match self.acquire(key, FlockArg::LockExclusive)? {
-            Some(held) => Ok(held),
-            // A blocking flock(2) does not answer this on any file system that we know of.
-            None => Err(system(&self.dir.path(key), "locking the file", Errno::EWOULDBLOCK)),
+    /// The lock, if it can be had at this moment and nobody who came before waits for it.
+    pub(crate) fn try_lock(&self, key: &Key, sharing: Sharing) -> Result<Option<Held>, Error> {
+        match sharing {
+            Sharing::Exclusive => turn::pass(self, key, false),
+            Sharing::Shared => turn::pass(self, key, true),
+            Sharing::Limit(limit) => slots::pass(self, key, limit.get()),
         }
     }
 
-    /// What the key's holder has written about itself, or what it was told to write with `--value`. To be asked after
+    /// The lock, as soon as it can be had: the calling thread sleeps until then, for ever if need be, and only the
+    /// end of the process ends that. Its signals are for other threads.
+    pub(crate) fn lock(&self, key: &Key, sharing: Sharing) -> Result<Held, Error> {
+        let never = AtomicBool::new(false);
+        let held = match sharing {
+            Sharing::Exclusive => turn::wait(self, key, false, &never)?,
+            Sharing::Shared => turn::wait(self, key, true, &never)?,
+            Sharing::Limit(limit) => Some(slots::wait(self, key, limit.get())?),
+        };
+        // A blocking flock(2) does not answer this on any file system that we know of.
+        held.ok_or_else(|| system(&self.dir.path(key, Part::KEY), "locking the file", Errno::EWOULDBLOCK))
+    }
+
+    /// Who holds a slot of the key (the first is the key itself), as far as the files tell. To be asked after
     /// [`Locks::try_lock`] found the lock taken: the record of a holder that was killed stays until the next one has
     /// written its own.
-    pub(crate) fn holder(&self, key: &Key) -> Result<Option<String>, Error> {
-        match self.dir.existing(key)? {
-            Some(file) => {
-                file::record(&file).map_err(|error| io_error(&self.dir.path(key), "reading the holder", &error))
-            }
-            None => Ok(None),
+    pub(crate) fn holders(&self, key: &Key, slot: u16) -> Result<Vec<Holder>, Error> {
+        let path = self.dir.path(key, Part::Slot(slot));
+        let failed = |error: io::Error| io_error(&path, "reading the holder", &error);
+        let Some(file) = self.dir.existing(key, Part::Slot(slot))? else { return Ok(Vec::new()) };
+        if let Some(value) = file::record(&file).map_err(failed)? {
+            let run = Record::read(value.as_bytes()).map(|record| record.run);
+            return Ok(vec![Holder { value, run }]);
+        }
+        match self.dir.existing(key, Part::Book)? {
+            Some(book) if slot <= 1 => book::readers(&book, &file).map_err(failed),
+            _ => Ok(Vec::new()),
         }
     }
 
-    fn acquire(&self, key: &Key, operation: FlockArg) -> Result<Option<Held>, Error> {
+    /// flock(2) on a file of the key's. Nothing if somebody else has it and `operation` does not wait, or if it was called
+    /// off.
+    fn take(&self, key: &Key, part: Part, how: FlockArg, called_off: &AtomicBool) -> Result<Option<Locked>, Error> {
         let mut dir = Arc::clone(&self.dir);
         for _ in 0..MAX_TRIES {
-            match attempt(&dir, key, operation)? {
-                Try::Won(held) => return Ok(Some(held)),
-                Try::Busy => return Ok(None),
+            match attempt(&dir, key, part, how, called_off)? {
+                Try::Won(locked) => return Ok(Some(locked)),
+                Try::NotOurs => return Ok(None),
                 // It may be the directory that was removed.
                 Try::Stale => dir = Arc::new(Dir::open(&self.place, self.no_guarantee)?),
             }
         }
-        Err(Error::Unsteady(dir.path(key)))
+        Err(Error::Unsteady(dir.path(key, part)))
     }
 }
 
-fn attempt(dir: &Arc<Dir>, key: &Key, operation: FlockArg) -> Result<Try, Error> {
-    let Some(file) = dir.make(key)? else { return Ok(Try::Stale) };
-    let path = dir.path(key);
-    let busy = match flock(file.as_fd(), operation) {
-        Ok(()) => false,
-        Err(Errno::EWOULDBLOCK) => true,
+fn attempt(dir: &Arc<Dir>, key: &Key, part: Part, how: FlockArg, called_off: &AtomicBool) -> Result<Try, Error> {
+    let Some(file) = dir.make(key, part)? else { return Ok(Try::Stale) };
+    let path = dir.path(key, part);
+    let won = match flock_unless(file.as_fd(), how, called_off) {
+        Ok(()) => true,
+        Err(Errno::EWOULDBLOCK | Errno::EINTR) => false,
         Err(errno) => return Err(system(&path, "locking the file", errno)),
     };
     if !is_at(&file, &path)? {
         return Ok(Try::Stale);
     }
-    Ok(if busy { Try::Busy } else { Try::Won(Held { file, path, fence: None, _dir: Arc::clone(dir) }) })
+    Ok(if won { Try::Won(Locked { file, path, dir: Arc::clone(dir) }) } else { Try::NotOurs })
 }
 
 /// Whether `path` leads to this very file, so that whoever comes later asks for the same lock.
@@ -141,42 +176,6 @@ fn is_at(file: &File, path: &Path) -> Result<bool, Error> {
         Ok(there) => Ok((ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)),
         Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(false),
         Err(errno) => Err(system(path, "reading its status", errno)),
-    }
-}
-
-impl Held {
-    /// The lock itself, for whoever is to share it. It is close-on-exec, as every descriptor of ours.
-    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
-    }
-
-    /// The fencing token of this holder, greater than that of any holder before it: the one before plus one, or the
-    /// microseconds since 1970, whichever is more. `record`, which tells waiters who holds the lock, is stored with it.
-    /// To be called before the command is started; on an error, such as of a full disk, the lock has been given up.
-    pub(crate) fn take_fence(&mut self, record: &[u8]) -> Result<u64, Error> {
-        let written = file::fence(&self.file).and_then(|stored| {
-            let fence = file::next_fence(stored, file::now());
-            file::write(&self.file, fence, record).map(|()| fence)
-        });
-        match written {
-            Ok(fence) => {
-                self.fence = Some(fence);
-                Ok(fence)
-            }
-            Err(error) => {
-                let _ = flock(self.file.as_fd(), FlockArg::Unlock);
-                Err(io_error(&self.path, "writing the lock file", &error))
-            }
-        }
-    }
-
-    /// Gives the lock up, whoever shares it, and removes the holder's record. To be called when the tree is dead.
-    pub(crate) fn release(self) -> Result<(), Error> {
-        if let Some(fence) = self.fence {
-            // A record that stays is read by nobody while the lock is free.
-            let _ = file::clear(&self.file, fence);
-        }
-        flock(self.file.as_fd(), FlockArg::Unlock).map_err(|errno| system(&self.path, "unlocking the file", errno))
     }
 }
 

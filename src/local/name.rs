@@ -6,8 +6,11 @@
 //! So different keys have different files: taking the endings off, joining the chunks and undoing the `%XX` gives the
 //! key back. And no file has the name of a directory, whatever the keys: a chunk holds no `+`. The file's ending keeps
 //! `--local=. yarn` away from somebody's `yarn.lock`.
+//!
+//! Whatever else a key needs has the file's name with `+` and a word behind it ([`Part`]), which no file and no directory of
+//! any key has.
 
-use std::fmt::Write;
+use std::fmt::{self, Display, Formatter, Write};
 
 /// Most bytes of a chunk, without its ending; file systems take 255 (NAME_MAX).
 const CHUNK: usize = 200;
@@ -18,7 +21,35 @@ const DIRECTORY: &str = "+";
 /// What a lock file's name ends in.
 const FILE: &str = ".consul-lock";
 
-/// The directories below the lock directory, outermost first, and the file in the last of them.
+/// One of a key's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// A slot of its semaphore, counted from 1. The first is the key's own file.
+    Slot(u16),
+    /// What whoever waits for the first slot holds meanwhile.
+    Gate,
+    /// Where those who share the key are written down.
+    Book,
+}
+
+impl Part {
+    /// The file that is the key's lock.
+    pub(super) const KEY: Self = Self::Slot(1);
+}
+
+impl Display for Part {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Slot(0 | 1) => Ok(()),
+            Self::Slot(number) => write!(f, "+{number}"),
+            Self::Gate => f.write_str("+gate"),
+            Self::Book => f.write_str("+book"),
+        }
+    }
+}
+
+/// The directories below the lock directory, outermost first, and the key's own file in the last of them. The name of
+/// another [`Part`] follows from it.
 pub(super) fn parts(key: &str) -> (Vec<String>, String) {
     let mut directories = Vec::new();
     let mut chunk = String::new();
@@ -100,6 +131,17 @@ mod tests {
     fn no_chunk_leads_out_of_the_directory() {
         assert_eq!(path(&("x".repeat(200) + "..")), format!("{}+/%2E..consul-lock", "x".repeat(200)));
         assert_eq!(path(&("x".repeat(200) + ".")), format!("{}+/%2E.consul-lock", "x".repeat(200)));
+    }
+
+    #[test]
+    fn no_part_of_a_key_has_the_name_of_a_file_or_a_directory_of_any_key() {
+        let parts = [Part::Slot(2), Part::Slot(64), Part::Gate, Part::Book];
+        for part in parts {
+            let name = format!("{}{part}", path("k"));
+            assert!(!name.ends_with(FILE) && !name.ends_with(DIRECTORY), "{name}");
+        }
+        assert_eq!(parts.map(|part| part.to_string()), ["+2", "+64", "+gate", "+book"]);
+        assert_eq!(format!("{}{}", path("k"), Part::KEY), "k.consul-lock");
     }
 
     proptest! {

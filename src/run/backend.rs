@@ -6,18 +6,17 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
-use std::time::Duration;
 
 use consul_lock::Client;
 use consul_lock::clock::Moment;
-use consul_lock::lock::{self, Claim, Holding, Keeper, Key, LockOptions, Notice, Release, Stop, Tell};
+use consul_lock::lock::{self, Claim, Holding, Keeper, LockOptions, Notice, Release, Stop, Tell};
 
 use super::Input;
 use super::event::{Event, Grant, Released};
+use super::here::{self, Wanted};
 use super::inbox::Outlet;
-use super::outcome::{Class, Refused};
+use super::outcome::Refused;
 use super::state::Here;
-use crate::local::{self, Locks};
 
 /// The lock that a run wants.
 #[derive(Debug)]
@@ -29,26 +28,15 @@ pub(crate) enum LockPlan {
         /// What.
         options: Box<LockOptions>,
     },
-    /// A file on this machine.
-    Local {
-        /// Where.
-        locks: Locks,
-        /// What.
-        key: Key,
-        /// How long to wait; nothing is for ever.
-        wait: Option<Duration>,
-        /// What the file says while it is held; a record if absent.
-        value: Option<Vec<u8>>,
-        /// The program named in the record.
-        program: Option<String>,
-    },
+    /// Files on this machine.
+    Local(Wanted),
 }
 
 /// A lock that is held.
 #[derive(Debug)]
 pub(super) enum Held {
     Consul(Box<Holding>),
-    Local { held: local::Held, key: Key, fence: u64, run: String },
+    Local(here::Held),
 }
 
 impl LockPlan {
@@ -56,7 +44,7 @@ impl LockPlan {
     pub(super) fn here(&self, now: Moment) -> Option<Here> {
         match self {
             Self::Consul { .. } => None,
-            Self::Local { wait, .. } => Some(Here { give_up_at: wait.map(|wait| now + wait), conflict: None }),
+            Self::Local(wanted) => Some(Here { give_up_at: wanted.wait.map(|wait| now + wait), conflict: None }),
         }
     }
 
@@ -70,8 +58,9 @@ impl LockPlan {
         let serve = move || {
             let result = match self {
                 Self::Consul { client, options } => acquire_in_consul(&client, &options, &stop, &outlet),
-                Self::Local { locks, key, wait, value, program } => {
-                    acquire_here(&locks, key, wait, value, program.as_deref(), &outlet)
+                Self::Local(wanted) => {
+                    let tell = |event| outlet.send(Input::Event(event));
+                    wanted.acquire(&tell).map(Held::Local)
                 }
             };
             match result {
@@ -118,37 +107,8 @@ fn acquire_in_consul(client: &Client, options: &LockOptions, stop: &Stop, outlet
     }
 }
 
-fn acquire_here(
-    locks: &Locks,
-    key: Key,
-    wait: Option<Duration>,
-    value: Option<Vec<u8>>,
-    program: Option<&str>,
-    outlet: &Outlet,
-) -> Result<Held, Refused> {
-    let refuse = |error: &local::Error| {
-        let class = if error.is_config() { Class::Configuration } else { Class::Internal };
-        Refused::new(class, error)
-    };
-    let mut held = match locks.try_lock(&key).map_err(|error| refuse(&error))? {
-        Some(held) => held,
-        None => {
-            let holder = locks.holder(&key).ok().flatten().and_then(|text| lock::Record::read(text.as_bytes()));
-            if wait.is_some_and(|wait| wait.is_zero()) {
-                return Err(Refused::held_here(&key, holder.as_ref()));
-            }
-            outlet.send(Input::Event(Event::WaitingHere { key: key.clone(), holder }));
-            locks.lock(&key).map_err(|error| refuse(&error))?
-        }
-    };
-    let record = lock::Record::new(program, Duration::ZERO);
-    let value = value.unwrap_or_else(|| record.to_value());
-    let fence = held.take_fence(&value).map_err(|error| refuse(&error))?;
-    Ok(Held::Local { held, key, fence, run: record.run })
-}
-
 /// A property of each claim, a line each.
-fn lines<'a, T: ToString>(claims: &'a [Claim], property: impl Fn(&'a Claim) -> T) -> String {
+fn lines<'a, C, T: ToString>(claims: &'a [C], property: impl Fn(&'a C) -> T) -> String {
     claims.iter().map(|claim| property(claim).to_string()).collect::<Vec<_>>().join("\n")
 }
 
@@ -160,7 +120,10 @@ impl Held {
                 let fences = holding.claims().iter().map(Claim::fence).collect();
                 Grant { lease: Some(holding.lease()), session, fences }
             }
-            Self::Local { fence, .. } => Grant { lease: None, session: None, fences: vec![*fence] },
+            Self::Local(held) => {
+                let fences = held.claims.iter().map(|claim| claim.fence).collect();
+                Grant { lease: None, session: None, fences }
+            }
         }
     }
 
@@ -174,16 +137,20 @@ impl Held {
                     [lines(claims, Claim::key), lines(claims, Claim::fence), lines(claims, Claim::lock_index)];
                 (keys, session.clone(), session, fences, indexes)
             }
-            Self::Local { key, fence, run, .. } => {
-                (key.to_string(), String::new(), format!("local:{run}"), fence.to_string(), String::new())
+            Self::Local(held) => {
+                let [keys, fences] = [
+                    lines(&held.claims, |claim| claim.key.to_string()),
+                    lines(&held.claims, |claim| claim.fence.to_string()),
+                ];
+                (keys, String::new(), held.link.clone(), fences, String::new())
             }
         };
         // Without a limit there is no slot to tell of.
-        let slots = match self {
-            Self::Consul(holding) => holding.claims().iter().map(|claim| Some(claim.slot()?.to_string())).collect(),
-            Self::Local { .. } => None,
+        let slots: Option<Vec<_>> = match self {
+            Self::Consul(holding) => holding.claims().iter().map(Claim::slot).collect(),
+            Self::Local(held) => held.claims.iter().map(|claim| claim.held.slot()).collect(),
         };
-        let slots = slots.map(|slots: Vec<_>| ("CONSUL_LOCK_SLOT", slots.join("\n")));
+        let slots = slots.map(|slots| ("CONSUL_LOCK_SLOT", lines(&slots, |slot| *slot)));
         let chain = chain.iter().cloned().chain([own_link]).collect::<Vec<_>>().join("\n");
         [
             ("CONSUL_LOCK_HELD", "true".to_owned()),
@@ -199,11 +166,11 @@ impl Held {
         .collect()
     }
 
-    /// The descriptor that the tree inherits, so that the lock outlives keeper and guard.
-    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+    /// The descriptors that the tree inherits, so that the lock outlives keeper and guard.
+    pub(super) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         match self {
-            Self::Consul(_) => None,
-            Self::Local { held, .. } => Some(held.descriptor()),
+            Self::Consul(_) => Vec::new(),
+            Self::Local(held) => held.claims.iter().map(|claim| claim.held.descriptor()).collect(),
         }
     }
 
@@ -211,7 +178,7 @@ impl Held {
     pub(super) fn keep(&self, outlet: &Outlet) -> std::io::Result<Option<Keeper>> {
         match self {
             Self::Consul(holding) => Keeper::start(holding, &teller(outlet)).map(Some),
-            Self::Local { .. } => Ok(None),
+            Self::Local(_) => Ok(None),
         }
     }
 
@@ -223,7 +190,7 @@ impl Held {
                 Release::AlreadyGone => Released::AlreadyGone,
                 Release::Unanswered(error) => Released::Unanswered(error.to_string()),
             },
-            Self::Local { held, .. } => match held.release() {
+            Self::Local(held) => match held.release() {
                 Ok(()) => Released::Done,
                 Err(error) => Released::Unanswered(error.to_string()),
             },

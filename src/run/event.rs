@@ -19,7 +19,9 @@ pub(crate) enum Event {
         /// The lock.
         key: Key,
         /// Who has it.
-        holder: Option<Record>,
+        holder: Option<Box<Record>>,
+        /// What is said should that not change in time; its holders are those for whom to wait would be for ever.
+        refused: Refused,
     },
     /// The lock has something to tell.
     Lock(Notice),

@@ -13,6 +13,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
 mod backend;
 mod event;
+mod here;
 mod inbox;
 mod note;
 mod outcome;
@@ -21,6 +22,7 @@ mod state;
 
 pub(crate) use backend::LockPlan;
 pub(crate) use event::Grant;
+pub(crate) use here::Wanted;
 pub(crate) use note::Note;
 pub(crate) use outcome::{Class, Outcome, Refused};
 pub(crate) use state::ends_us;
@@ -227,7 +229,7 @@ impl<R: FnMut(Note)> Loop<R> {
 
     fn start(&mut self, deadline: Option<Moment>) {
         let (Some(held), Some(guard)) = (&self.held, &self.guard) else { return };
-        let started = guard.start(&held.environment(&self.chain), deadline, held.descriptor());
+        let started = guard.start(&held.environment(&self.chain), deadline, &held.descriptors());
         if started.is_err() {
             // A guard that cannot be told is a guard that is gone; its line says so, too.
             self.outlet.send(Input::Event(Event::GuardSilent));

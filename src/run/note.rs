@@ -19,7 +19,12 @@ pub(crate) enum Note {
         holder: Holder,
     },
     /// The same, on this machine alone, by the record in the lock's file.
-    WaitingHere(Option<Record>),
+    WaitingHere {
+        /// Which key.
+        key: Key,
+        /// Who has it.
+        holder: Option<Record>,
+    },
     /// Nobody has the lock but nobody may have it yet.
     Delayed {
         /// Which key.
@@ -161,7 +166,7 @@ impl Note {
         let goes_on = matches!(
             self,
             Self::Waiting { .. }
-                | Self::WaitingHere(_)
+                | Self::WaitingHere { .. }
                 | Self::Delayed { .. }
                 | Self::Ahead { .. }
                 | Self::Unqueued { .. }

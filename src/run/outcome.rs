@@ -1,7 +1,7 @@
 //! How a run can end.
 
 use consul_lock::consul::Error as ConsulError;
-use consul_lock::lock::{self, Key, Loss, Record};
+use consul_lock::lock::{self, Loss};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
@@ -113,15 +113,5 @@ impl Refused {
             _ => Vec::new(),
         };
         Self { holders, ..Self::new(Class::from(error), error) }
-    }
-
-    /// Somebody else has the lock on this machine.
-    pub(crate) fn held_here(key: &Key, holder: Option<&Record>) -> Self {
-        let message = match holder {
-            Some(record) => format!("{key} is held by {record}"),
-            None => format!("{key} is held by another process on this machine"),
-        };
-        let holders = holder.map(|record| format!("local:{}", record.run)).into_iter().collect();
-        Self { class: Class::Conflict, message, holders }
     }
 }

@@ -124,7 +124,7 @@ impl Run {
         match event {
             Event::Acquired(grant) => self.acquired(grant, now),
             Event::NotAcquired(refused) => self.not_acquired(refused),
-            Event::WaitingHere { key, holder } => self.waiting_here(&key, holder, now),
+            Event::WaitingHere { key, holder, refused } => self.waiting_here(key, holder, refused, now),
             Event::Lock(notice) => self.noticed(notice, now),
             Event::Guard(report) => self.reported(report, now),
             Event::GuardSilent => self.guard_silent(now),

@@ -124,7 +124,7 @@ pub fn main(role: &str) -> ! {
             Ok(Event::Order(Order::Start(at))) => {
                 deadline = at;
                 let env = [(MARK.to_owned(), OsString::from(&role.mark))];
-                guard.start(&env, at, lock.as_ref().map(|lock| lock.as_fd())).expect("the start");
+                guard.start(&env, at, &lock.iter().map(|lock| lock.as_fd()).collect::<Vec<_>>()).expect("the start");
             }
             Ok(Event::Order(Order::Extend(at))) => {
                 deadline = deadline.max(Some(at));

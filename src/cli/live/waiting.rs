@@ -51,7 +51,10 @@ impl Waiting {
                 self.reason = Some(Reason::Held(holder.record.clone(), Some(holder.session.to_string())));
                 self.ahead_then = self.ahead;
             }
-            Note::WaitingHere(record) => self.reason = Some(Reason::Held(record.clone().map(Box::new), None)),
+            Note::WaitingHere { key, holder } => {
+                self.wait_for(key);
+                self.reason = Some(Reason::Held(holder.clone().map(Box::new), None));
+            }
             Note::Delayed { key, left } => {
                 self.wait_for(key);
                 self.reason = Some(Reason::Delayed(left.map(|left| now + left)));

@@ -86,8 +86,9 @@ fn word(note: &Note) -> (Level, &'static str, Value) {
             let holder = json!({ "session": session.to_string(), "record": record });
             (Normal, "waiting", json!({ "key": key.as_str(), "holder": holder }))
         }
-        Note::WaitingHere(record) => {
-            (Normal, "waiting", json!({ "holder": { "record": record.as_ref().map(fields_of) } }))
+        Note::WaitingHere { key, holder } => {
+            let holder = json!({ "record": holder.as_ref().map(fields_of) });
+            (Normal, "waiting", json!({ "key": key.as_str(), "holder": holder }))
         }
         Note::Delayed { key, left } => (Normal, "delayed", json!({ "key": key.as_str(), "left": left.map(seconds) })),
         Note::Ahead { key, ahead } => (Normal, "place", json!({ "key": key.as_str(), "ahead": ahead })),

@@ -55,9 +55,11 @@ impl Text {
         let names = &self.names;
         Some(match note {
             Note::Waiting { key, holder } => (Normal, Plain, format!("waiting for {key}, held by {holder}")),
-            Note::WaitingHere(Some(record)) => (Normal, Plain, format!("waiting for {names}, held by {record}")),
-            Note::WaitingHere(None) => {
-                (Normal, Plain, format!("waiting for {names}, held by another process on this machine"))
+            Note::WaitingHere { key, holder: Some(record) } => {
+                (Normal, Plain, format!("waiting for {key}, held by {record}"))
+            }
+            Note::WaitingHere { key, holder: None } => {
+                (Normal, Plain, format!("waiting for {key}, held by another process on this machine"))
             }
             Note::Delayed { key, left } => {
                 let left = left.map_or_else(String::new, |left| format!(", {} at least", duration::show(whole(left))));

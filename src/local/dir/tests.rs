@@ -137,8 +137,8 @@ fn files_are_open_to_those_who_may_write_in_the_directory() {
         let base = TempDir::new().unwrap();
         set(base.path(), directory);
         let (dir, key) = (open_named(base.path()).unwrap(), key(&"x".repeat(201)));
-        assert!(dir.make(&key).unwrap().is_some());
-        let path = dir.path(&key);
+        assert!(dir.make(&key, Part::KEY).unwrap().is_some());
+        let path = dir.path(&key, Part::KEY);
         assert_eq!((mode(path.parent().unwrap()), mode(&path)), (below, file), "{directory:o}");
     }
 }
@@ -150,8 +150,8 @@ fn the_umask_does_not_matter() {
     let key = key(&"x".repeat(201));
     if let Some(base) = std::env::var_os(BASE) {
         let dir = open_own(&[Path::new(&base)]).unwrap();
-        assert!(dir.make(&key).unwrap().is_some());
-        assert!(dir.make(&key).unwrap().is_some());
+        assert!(dir.make(&key, Part::KEY).unwrap().is_some());
+        assert!(dir.make(&key, Part::KEY).unwrap().is_some());
         return;
     }
     let base = TempDir::new().unwrap();
@@ -164,7 +164,7 @@ fn the_umask_does_not_matter() {
         .unwrap();
     assert!(status.success());
     let dir = open_own(&[base.path()]).unwrap();
-    let path = dir.path(&key);
+    let path = dir.path(&key, Part::KEY);
     let modes = [&dir.path, path.parent().unwrap(), &path].map(mode);
     assert_eq!(modes, [0o700, 0o700, 0o600]);
 }
@@ -173,12 +173,12 @@ fn the_umask_does_not_matter() {
 fn what_a_killed_creator_left_closed_is_opened() {
     let base = TempDir::new().unwrap();
     let key = key(&"x".repeat(201));
-    let path = open_own(&[base.path()]).unwrap().path(&key);
-    assert!(open_own(&[base.path()]).unwrap().make(&key).unwrap().is_some());
+    let path = open_own(&[base.path()]).unwrap().path(&key, Part::KEY);
+    assert!(open_own(&[base.path()]).unwrap().make(&key, Part::KEY).unwrap().is_some());
     set(&path, 0);
     set(path.parent().unwrap(), 0);
     set(&base.path().join(own_name()), 0);
-    assert!(open_own(&[base.path()]).unwrap().make(&key).unwrap().is_some());
+    assert!(open_own(&[base.path()]).unwrap().make(&key, Part::KEY).unwrap().is_some());
 }
 
 #[test]

@@ -64,16 +64,20 @@ impl Run {
         }
     }
 
-    pub(super) fn waiting_here(&mut self, key: &Key, holder: Option<Record>, now: Moment) -> Vec<Action> {
-        if let Some(run) = holder.as_ref().map(|record| format!("local:{}", record.run))
-            && self.ancestors.contains(&run)
-        {
-            return self.give_up(Outcome::NotAcquired(held_by_ancestor(&run)), now);
+    pub(super) fn waiting_here(
+        &mut self,
+        key: Key,
+        holder: Option<Box<Record>>,
+        refused: Refused,
+        now: Moment,
+    ) -> Vec<Action> {
+        if let Some(run) = refused.holders.iter().find(|run| self.ancestors.contains(run)) {
+            return self.give_up(Outcome::NotAcquired(held_by_ancestor(run)), now);
         }
         if let Some(here) = &mut self.here {
-            here.conflict = Some(Refused::held_here(key, holder.as_ref()));
+            here.conflict = Some(refused);
         }
-        vec![Action::Tell(Note::WaitingHere(holder))]
+        vec![Action::Tell(Note::WaitingHere { key, holder: holder.map(|record| *record) })]
     }
 
     pub(super) fn confirmed(&mut self, sent: Moment, now: Moment) -> Vec<Action> {

@@ -123,7 +123,8 @@ fn on_this_machine_the_waiting_ends_in_time_but_not_before_the_holder_is_known()
     let mut run = waiting_here(Some(SECOND));
     assert_eq!(run.wake_at(), None);
     assert_eq!(run.on(Event::Tick, at(SECOND * 2)), []);
-    run.on(Event::WaitingHere { key, holder: None }, at(SECOND * 2));
+    let refused = Refused::new(Class::Conflict, format!("{key} is held"));
+    run.on(Event::WaitingHere { key, holder: None, refused }, at(SECOND * 2));
     assert_eq!(run.wake_at(), Some(at(SECOND)));
     let actions = run.on(Event::Tick, at(SECOND * 2));
     assert!(matches!(&actions[..], [Action::Finish(Outcome::NotAcquired(why))] if why.class == Class::Conflict));
