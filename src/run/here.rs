@@ -109,10 +109,11 @@ fn obstacle(key: &Key, slots: &[Vec<Holder>], ancestors: &[String]) -> Obstacle 
     let all = || slots.iter().flatten();
     let named = if is_for_ever { waiting.first().copied() } else { all().rfind(|holder| !waits_for_us(holder)) };
     let holder = named.and_then(|holder| Record::read(holder.value.as_bytes()));
-    let by = holder.as_ref().map_or_else(|| "another process on this machine".to_owned(), Record::to_string);
-    let message = match slots.len() {
-        0 | 1 => format!("{key} is held by {by}"),
-        slots => format!("all {slots} slots of {key} are held, one of them by {by}"),
+    let message = match (slots.len(), &holder) {
+        (0 | 1, Some(record)) => format!("{key} is held by {record}"),
+        (0 | 1, None) => format!("{key} is held by another process on this machine"),
+        (slots, Some(record)) => format!("all {slots} slots of {key} are held, one of them by {record}"),
+        (slots, None) => format!("all {slots} slots of {key} are held on this machine"),
     };
     let holders = named.filter(|_| is_for_ever).and_then(run).into_iter().collect();
     Obstacle { holder, refused: Refused { class: Class::Conflict, message, holders } }
