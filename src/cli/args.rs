@@ -54,7 +54,7 @@ pub(crate) type Cli = Line<Command>;
 pub(crate) enum Command {
     #[command(flatten)]
     Hold(Hold),
-    #[command(about = first_line(acquire::ABOUT), long_about = acquire::ABOUT, after_help = acquire::EXAMPLES)]
+    #[command(about = first_line(acquire::ABOUT), long_about = acquire::ABOUT, after_help = "More flags and examples: consul-lock acquire --help", after_long_help = acquire::EXAMPLES)]
     Acquire(Box<AcquireArgs>),
     #[command(about = first_line(renew::ABOUT), long_about = renew::ABOUT)]
     Renew(Box<RenewArgs>),
