@@ -18,9 +18,17 @@ use support::tls::Tls;
 const BOUND: Duration = Duration::from_secs(60);
 
 /// What the examples run under a lock, on PATH and in the working directory.
-const PROGRAMS: [&str; 6] = ["report", "reindex", "backup", "billingd", "send-webhooks", "restore"];
-const SCRIPTS: [&str; 6] =
-    ["deploy.sh", "restart.sh", "wait-until-healthy.sh", "publish.sh", "send-webhooks", "migrate.sh"];
+const PROGRAMS: [&str; 7] = ["report", "reindex", "backup", "billingd", "send-webhooks", "restore", "make"];
+const SCRIPTS: [&str; 8] = [
+    "deploy.sh",
+    "restart.sh",
+    "wait-until-healthy.sh",
+    "publish.sh",
+    "send-webhooks",
+    "migrate.sh",
+    "migrate",
+    "report",
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -71,6 +79,7 @@ impl Desk {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("executable");
         }
         std::os::unix::fs::symlink(consul_binary(), bin.join("consul")).expect("a link");
+        fs::write(desk.folder.path().join("rules.hcl"), "session_prefix \"\" { policy = \"write\" }").expect("written");
         if desk.has_tls() {
             fs::copy(&desk.agent.certificates().ca, desk.folder.path().join("ca.pem")).expect("copied");
         }
@@ -92,6 +101,7 @@ impl Desk {
         let mut bash = Command::new("bash");
         bash.args(["-euo", "pipefail", "-c", &block.text]).current_dir(self.folder.path());
         bash.env("PATH", self.path()).env("CONSUL_HTTP_ADDR", self.agent.http_addr());
+        bash.env("DIR", self.folder.path()).env("TEXTFILES", self.folder.path());
         for name in ["CONSUL_HTTP_TOKEN", "CONSUL_LOCK_CHAIN", "NOTIFY_SOCKET"] {
             bash.env_remove(name);
         }
@@ -131,10 +141,17 @@ pages! {
     the_examples_of_concepts_run: "docs/concepts.md", Options::default();
     the_examples_of_cron_run: "docs/cron.md", Options::default();
     the_examples_of_deploys_run: "docs/deploys.md", Options::default();
-    the_examples_of_scripts_in_ci_run: "docs/detached.md", Options::default();
     the_examples_of_systemd_run: "docs/systemd.md", Options::default();
     the_examples_of_coming_from_consul_lock_run: "docs/from-consul-lock.md", Options::default();
     the_examples_of_coming_from_flock_run: "docs/from-flock.md", Options::default();
+    the_examples_of_the_guide_run: "docs/guide.md", Options::default();
+    the_examples_of_the_guarantee_run: "docs/guarantee.md", Options::default();
+    the_examples_of_scripts_in_ci_run: "docs/detached.md", Options::default();
+    the_examples_of_the_commands_run: "docs/commands.md", Options::default();
+    the_examples_of_json_run: "docs/json.md", Options::default();
+    the_examples_of_metrics_run: "docs/metrics.md", Options::default();
+    the_examples_of_one_machine_run: "docs/local.md", Options::default();
+    the_examples_of_acls_run: "docs/acl.md", Options { acl: true, ..Options::default() };
     the_examples_of_tls_run: "docs/tls.md", Options { tls: Tls::Server, ..Options::default() };
 }
 
@@ -166,7 +183,11 @@ fn every_page_with_examples_is_run_and_no_example_hides_from_it() {
             assert!(known.contains(&language), "{name}:{}: what is a \"{}\"?", block.line, block.language);
         }
         // A line that is indented by four is code, too, but no test would find it.
-        let hidden = text.lines().position(|line| line.starts_with("    consul-lock ") || line.starts_with("    $ "));
+        let mut inside = false;
+        let hidden = text.lines().position(|line| {
+            inside ^= line.starts_with("```");
+            !inside && (line.starts_with("    consul-lock ") || line.starts_with("    $ "))
+        });
         assert_eq!(hidden.map(|number| format!("{name}:{}", number + 1)), None, "make it a block marked sh");
     }
 }

@@ -313,7 +313,7 @@ fn a_limit_that_makes_no_sense_is_refused_before_anything_is_asked() {
         (&["--limit", "3.5"], "3.5"),
         (&["--limit", "2", "--shared"], "cannot be used with"),
         (&["-n", "3"], "did you mean --limit 3"),
-        (&["--local", "--limit", "2"], "--limit"),
+        (&["--local", "--limit", "65"], "--limit"),
     ];
     for (flags, message) in cases {
         let mut command = consul_lock_at("127.0.0.1:1");

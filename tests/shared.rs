@@ -372,11 +372,10 @@ fn several_keys_are_taken_from_their_readers_in_order_and_read_together() {
 fn what_readers_cannot_have_is_refused() {
     let agent = Agent::start(Options { acl: true, ..Options::default() });
     let long = "x".repeat(1025);
-    let cases: [(&[&str], &str); 4] = [
+    let cases: [(&[&str], &str); 3] = [
         (&["--behavior", "delete"], "a shared lock needs the behavior \"release\""),
         (&["--keep-key"], "--keep-key has no meaning with --shared"),
         (&["--value", &long], "a shared lock's value has 1025 bytes, 1024 is the most"),
-        (&["--local"], "--shared"),
     ];
     for (flags, message) in cases {
         let ended = run_on(&agent, &[&["run", "--shared"], flags, &["key", "--", "true"]].concat());
