@@ -191,6 +191,7 @@ mod jobs {
     fn ctrl_z_stops_keeper_and_command_and_fg_resumes_them() {
         let mut desk = Desk::new();
         desk.start_until_ready("run -- sh -c 'echo rea''dy; exec sleep 1000'");
+        desk.expect_state("sleep", 'S');
         desk.pty.send("\x1a");
         desk.pty.expect("Stopped", SOON);
         desk.pty.prompt(SOON);

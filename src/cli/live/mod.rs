@@ -20,6 +20,7 @@ use nix::unistd::{getpgrp, tcgetpgrp};
 
 pub(crate) use waiting::Waiting;
 
+use crate::cli::report::is_dumb;
 use crate::sys;
 
 /// How often the line is drawn anew, for the times in it.
@@ -130,7 +131,7 @@ fn write(text: &str) {
 /// Whether standard error is a terminal that can take a line back, and the one that our job is controlled by: another
 /// one is somebody else's desk.
 fn is_capable() -> bool {
-    let knows_how = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
+    let knows_how = !is_dumb();
     knows_how && stderr().is_terminal() && tcgetpgrp(stderr()).is_ok()
 }
 

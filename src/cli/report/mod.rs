@@ -171,11 +171,20 @@ fn is_coloured(when: ColorArg) -> bool {
     is_coloured_on(when, &std::io::stderr())
 }
 
-/// Whether to paint on a stream: as anstream finds, by the terminal and NO_COLOR, unless the flag says otherwise.
+/// Whether to paint on a stream: as anstream finds, by the terminal and NO_COLOR, unless the flag says otherwise. It takes
+/// a terminal for coloured where `CI` is set, a dumb one too, which shows what paints as it is.
 pub(crate) fn is_coloured_on<S: RawStream>(when: ColorArg, stream: &S) -> bool {
     match when {
         ColorArg::Always => true,
         ColorArg::Never => false,
-        ColorArg::Auto => AutoStream::choice(stream) != ColorChoice::Never,
+        ColorArg::Auto => {
+            let forced = std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| value != "0");
+            (forced || !is_dumb()) && AutoStream::choice(stream) != ColorChoice::Never
+        }
     }
+}
+
+/// Whether the terminal shows control sequences as they are, as far as TERM tells.
+pub(crate) fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb")
 }

@@ -18,7 +18,7 @@ use super::{look, write};
 use crate::cli::exit::Exit;
 use crate::cli::interrupt;
 use crate::cli::refusal::Refusal;
-use crate::cli::report::Remarks;
+use crate::cli::report::{Remarks, is_dumb};
 use crate::cli::shown::Shown;
 use crate::cli::source::Source;
 use crate::cli::stdout::{self, Unwritten};
@@ -53,8 +53,7 @@ pub(super) fn watch(
     let stop = Stop::new();
     let interrupt = sender.clone();
     interrupt::listen(inherited, &stop, move || drop(interrupt.send(Event::Interrupt)))?;
-    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
-    let screen = !json && !is_dumb && std::io::stdout().is_terminal();
+    let screen = !json && !is_dumb() && std::io::stdout().is_terminal();
     let mut watch =
         Watch { source, key, json, screen, remarks, stop, last: None, is_first: true, trouble: None, stale: true };
     if let Err(end) = watch.begin(sender) {
