@@ -10,7 +10,7 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     if text.contains(is_active) { Cow::Owned(text.replace(is_active, " ")) } else { Cow::Borrowed(text) }
 }
 
-/// `text`, which is JSON, with each such character as `\uXXXX`. It means the same to a program: JSON has them within
+/// `text`, which is JSON, with each such character as `\u` and four hex digits. It means the same to a program: JSON has them within
 /// its strings only.
 #[must_use]
 pub fn plain_json(text: &str) -> String {
