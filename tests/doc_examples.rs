@@ -98,8 +98,13 @@ impl Desk {
         bash.env("DIR", self.folder.path()).env("TEXTFILES", self.folder.path());
         // Our scripts take what was built already, and do little.
         bash.env("PORT", self.port.to_string()).env("BUILT", Self::built()).env("RUNS", "2");
-        for name in ["CONSUL_HTTP_TOKEN", "CONSUL_LOCK_CHAIN", "NOTIFY_SOCKET"] {
-            bash.env_remove(name);
+        for (name, _) in std::env::vars_os() {
+            let upper = name.to_string_lossy().to_uppercase();
+            if upper.ends_with("_PROXY")
+                || ["CONSUL_HTTP_TOKEN", "CONSUL_LOCK_CHAIN", "NOTIFY_SOCKET"].contains(&&*upper)
+            {
+                bash.env_remove(&name);
+            }
         }
         if self.options.acl {
             bash.env("CONSUL_HTTP_TOKEN", self.agent.root_token());
