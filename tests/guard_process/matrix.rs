@@ -14,10 +14,10 @@ use crate::shapes::{Shape, shapes};
 
 const GRACE: Duration = Duration::from_millis(150);
 /// From a confirmation to the deadline that it gives; for a tree that takes its time to grow.
-const LEASE: Duration = Duration::from_millis(1200);
-const LONG_LEASE: Duration = Duration::from_millis(2000);
+const LEASE: Duration = Duration::from_millis(600);
+const LONG_LEASE: Duration = Duration::from_millis(1200);
 /// What the killing itself may take on a machine that is busy with other tests: the margin of a default lease.
-const KILLING: Duration = Duration::from_millis(1500);
+const KILLING: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Row {
