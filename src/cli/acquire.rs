@@ -167,9 +167,7 @@ fn make(args: AcquireArgs, inherited: Inherited) -> Result<Meant, Refusal> {
     }
     let no_guarantee = without_delay
         .then_some("with a lock delay of 0 Consul may give the lock to somebody else while this script still works");
-    let variable = |name| std::env::var(name).unwrap_or_default();
-    let chain = format!("{}\n{}", variable("CONSUL_LOCK_CHAIN"), variable("CONSUL_LOCK_SESSION"));
-    let ancestors = chain.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    let ancestors = plan::chain().collect();
     let client = args.connection.client()?;
     Ok(Meant { plan: Plan { client, options, ancestors, inherited, no_guarantee }, until })
 }

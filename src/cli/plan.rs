@@ -229,11 +229,16 @@ fn consul_lock(
     Ok(LockPlan::Consul { client, options: Box::new(options) })
 }
 
-/// The runs that wait for this one, as far as the environment can be believed.
-fn chain() -> impl Iterator<Item = String> {
-    let chain = std::env::var("CONSUL_LOCK_CHAIN").unwrap_or_default();
-    let lines: Vec<_> = chain.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
-    lines.into_iter()
+/// Who waits for us, as far as the environment can be believed: the runs around this one, and the script that has
+/// acquired a lock. A run's own session is in both variables.
+pub(super) fn chain() -> impl Iterator<Item = String> {
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    let (runs, script) = (variable("CONSUL_LOCK_CHAIN"), variable("CONSUL_LOCK_SESSION"));
+    let mut chain: Vec<_> = runs.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    if !script.is_empty() && !chain.contains(&script) {
+        chain.push(script);
+    }
+    chain.into_iter()
 }
 
 /// How the flags ask to share the lock.
