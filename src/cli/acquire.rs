@@ -167,9 +167,8 @@ fn make(args: AcquireArgs, inherited: Inherited) -> Result<Meant, Refusal> {
     }
     let no_guarantee = without_delay
         .then_some("with a lock delay of 0 Consul may give the lock to somebody else while this script still works");
-    let ancestors = plan::chain().collect();
     let client = args.connection.client()?;
-    Ok(Meant { plan: Plan { client, options, ancestors, inherited, no_guarantee }, until })
+    Ok(Meant { plan: Plan { client, options, ancestors: plan::chain(), inherited, no_guarantee }, until })
 }
 
 fn check_flags(args: &AcquireArgs) -> Result<(), Refusal> {
