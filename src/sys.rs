@@ -171,9 +171,17 @@ extern "C" fn erase_and_stop(number: libc::c_int) {
 }
 
 /// Whether `descriptor` is open.
+#[cfg(all(target_os = "linux", target_env = "gnu", not(test)))]
 pub(crate) fn is_open(descriptor: RawFd) -> bool {
     // SAFETY: F_GETFD reads a flag, and answers EBADF for what is no descriptor.
     unsafe { libc::fcntl(descriptor, libc::F_GETFD) != -1 }
+}
+
+/// Whether `descriptor` is open and stays so across execve(2).
+pub(crate) fn survives_exec(descriptor: RawFd) -> bool {
+    // SAFETY: as above.
+    let flags = unsafe { libc::fcntl(descriptor, libc::F_GETFD) };
+    flags != -1 && flags & libc::FD_CLOEXEC == 0
 }
 
 /// What waitpid(2) found.
@@ -204,6 +212,16 @@ pub(crate) fn reap() -> Reaped {
             pid => return Reaped::Child(pid, ExitStatus::from_raw(status)),
         }
     }
+}
+
+/// Whether this process has children, dead or alive; none is reaped.
+#[cfg(target_os = "linux")]
+pub(crate) fn has_children() -> bool {
+    const FLAGS: libc::c_int = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: `info` is a place for one answer; with WNOWAIT nothing changes.
+    let answer = unsafe { libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), FLAGS) };
+    answer == 0 || Errno::last() != Errno::ECHILD
 }
 
 /// Most descriptors that [`receive`] takes at a time.

@@ -1,17 +1,19 @@
 //! Every shell example in the documentation is run: each block marked `sh`, in bash with `set -euo pipefail`, against an
 //! agent of the page's own, and must end with 0. The programs that the examples run under a lock are stand-ins that do
-//! nothing.
+//! nothing. Recordings of a terminal, marked `console`, are run by tests/recordings.rs.
 
 mod support;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use support::agent::{Agent, Options, consul_binary};
-use support::running::Running;
+use support::agent::{Agent, Options, consul_binary, free_port};
+use support::page::{Block, blocks, read, root};
+use support::running::{Ended, Running};
 use support::tls::Tls;
 
 /// The longest that one example may take.
@@ -30,33 +32,15 @@ const SCRIPTS: [&str; 8] = [
     "report",
 ];
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// A block of code in a page, and where it begins.
-struct Block {
-    language: String,
-    line: usize,
-    text: String,
-}
-
-fn blocks(page: &str) -> Vec<Block> {
-    let mut blocks: Vec<Block> = Vec::new();
-    let mut inside = false;
-    for (number, line) in page.lines().enumerate() {
-        if let Some(language) = line.strip_prefix("```") {
-            inside = !inside;
-            if inside {
-                blocks.push(Block { language: language.to_owned(), line: number + 1, text: String::new() });
-            }
-        } else if inside && let Some(block) = blocks.last_mut() {
-            block.text += line;
-            block.text.push('\n');
-        }
-    }
-    assert!(!inside, "a block without an end");
-    blocks
+/// The node_exporter that scripts/fetch-node-exporter finds or fetches.
+fn node_exporter() -> PathBuf {
+    let named = std::env::var_os("NODE_EXPORTER").filter(|name| !name.is_empty()).map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    let installed = std::env::split_paths(&path)
+        .flat_map(|folder| ["node_exporter", "prometheus-node-exporter"].map(|name| folder.join(name)));
+    let found = named.into_iter().chain(installed).chain([root().join(target).join("node-exporter/node_exporter")]);
+    found.into_iter().find(|candidate| candidate.is_file()).expect("no node_exporter: run scripts/fetch-node-exporter")
 }
 
 /// A place to work in, with everything that the examples take for granted.
@@ -64,12 +48,14 @@ struct Desk {
     folder: tempfile::TempDir,
     agent: Agent,
     options: Options,
+    port: u16,
 }
 
 impl Desk {
     fn new(options: Options) -> Self {
         let agent = Agent::start(options.clone());
-        let desk = Self { folder: tempfile::tempdir().expect("a folder"), agent, options };
+        let port = free_port(Ipv4Addr::LOCALHOST);
+        let desk = Self { folder: tempfile::tempdir().expect("a folder"), agent, options, port };
         let bin = desk.folder.path().join("bin");
         fs::create_dir(&bin).expect("a folder");
         for path in
@@ -78,7 +64,8 @@ impl Desk {
             fs::write(&path, "#!/bin/sh\nexit 0\n").expect("written");
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("executable");
         }
-        std::os::unix::fs::symlink(consul_binary(), bin.join("consul")).expect("a link");
+        symlink(consul_binary(), bin.join("consul")).expect("a link");
+        symlink(node_exporter(), bin.join("node_exporter")).expect("a link");
         fs::write(desk.folder.path().join("rules.hcl"), "session_prefix \"\" { policy = \"write\" }").expect("written");
         if desk.has_tls() {
             fs::copy(&desk.agent.certificates().ca, desk.folder.path().join("ca.pem")).expect("copied");
@@ -90,20 +77,34 @@ impl Desk {
         self.options.tls != Tls::Off
     }
 
-    fn path(&self) -> String {
-        let ours = assert_cmd::cargo::cargo_bin!("consul-lock").parent().expect("a folder").to_owned();
-        let bin = self.folder.path().join("bin");
-        format!("{}:{}:{}", bin.display(), ours.display(), std::env::var("PATH").unwrap_or_default())
+    /// Where the binary under test is, and the example programs below it.
+    fn built() -> &'static Path {
+        Path::new(assert_cmd::cargo::cargo_bin!("consul-lock")).parent().expect("a folder")
     }
 
+    fn path(&self) -> String {
+        let bin = self.folder.path().join("bin");
+        let path = std::env::var("PATH").unwrap_or_default();
+        format!("{}:{}:{path}", bin.display(), Self::built().display())
+    }
+
+    /// Runs an example; what it leaves in the background lives as long as the first value.
     #[track_caller]
-    fn run(&self, page: &str, block: &Block) {
+    fn run(&self, page: &str, block: &Block) -> (Running, Ended) {
         let mut bash = Command::new("bash");
-        bash.args(["-euo", "pipefail", "-c", &block.text]).current_dir(self.folder.path());
+        bash.args(["-euo", "pipefail", "-c", &block.text]);
+        bash.current_dir(if block.text.starts_with("scripts/") { root() } else { self.folder.path() });
         bash.env("PATH", self.path()).env("CONSUL_HTTP_ADDR", self.agent.http_addr());
         bash.env("DIR", self.folder.path()).env("TEXTFILES", self.folder.path());
-        for name in ["CONSUL_HTTP_TOKEN", "CONSUL_LOCK_CHAIN", "NOTIFY_SOCKET"] {
-            bash.env_remove(name);
+        // Our scripts take what was built already, and do little.
+        bash.env("PORT", self.port.to_string()).env("BUILT", Self::built()).env("RUNS", "2");
+        for (name, _) in std::env::vars_os() {
+            let upper = name.to_string_lossy().to_uppercase();
+            if upper.ends_with("_PROXY")
+                || ["CONSUL_HTTP_TOKEN", "CONSUL_LOCK_CHAIN", "NOTIFY_SOCKET"].contains(&&*upper)
+            {
+                bash.env_remove(&name);
+            }
         }
         if self.options.acl {
             bash.env("CONSUL_HTTP_TOKEN", self.agent.root_token());
@@ -111,8 +112,10 @@ impl Desk {
         if self.has_tls() {
             bash.env("CONSUL_HTTPS_ADDR", self.agent.https_addr());
         }
-        let ended = Running::start(&mut bash).wait(BOUND);
+        let mut running = Running::start(&mut bash);
+        let ended = running.wait(BOUND);
         assert_eq!(ended.code(), Some(0), "{page}:{}\n{}\n{ended:?}", block.line, block.text);
+        (running, ended)
     }
 }
 
@@ -122,16 +125,45 @@ fn sets_up(block: &Block) -> bool {
     block.text.starts_with("cargo run ") || block.text == "scripts/test\n"
 }
 
-/// Runs all examples of a page, in order, in one folder and against one agent.
+/// The examples of a page, in order.
 #[track_caller]
-fn run_page(page: &str, options: Options) {
-    let text = fs::read_to_string(root().join(page)).expect("the page is there");
+fn examples(page: &str) -> Vec<Block> {
     let is_example = |block: &Block| block.language == "sh" && !sets_up(block);
-    let examples: Vec<Block> = blocks(&text).into_iter().filter(is_example).collect();
+    let examples: Vec<_> = blocks(&read(page)).into_iter().filter(is_example).collect();
     assert!(!examples.is_empty(), "{page} has no example");
+    examples
+}
+
+/// Runs all examples of a page, in order, in one folder and against one agent, and gives what each printed.
+#[track_caller]
+fn run_page(page: &str, options: Options) -> Vec<String> {
     let desk = Desk::new(options);
-    for example in &examples {
-        desk.run(page, example);
+    // What an example leaves in the background is there for the next.
+    let runs: Vec<_> = examples(page).iter().map(|example| desk.run(page, example)).collect();
+    runs.into_iter().map(|(_, ended)| ended.stdout).collect()
+}
+
+#[test]
+fn the_examples_of_metrics_run_and_node_exporter_shows_every_gauge() {
+    let page = "docs/metrics.md";
+    let shown = run_page(page, Options::default()).pop().expect("an example");
+    let text = read(page);
+    let gauges: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert!(gauges.len() >= 8, "{gauges:?}");
+    for gauge in gauges {
+        let sample = format!("{gauge}{{key=\"cron/backup\"}} ");
+        assert!(shown.lines().any(|line| line.starts_with(&sample)), "{gauge}\n{shown}");
+    }
+    assert!(shown.contains("\nnode_textfile_scrape_error 0\n"), "{shown}");
+}
+
+/// What takes minutes, or root, is run by CI and not here.
+#[test]
+fn the_examples_of_the_fault_test_are_run_by_ci() {
+    let ci = read(".ci/run");
+    for line in examples("docs/fault-test.md").iter().flat_map(|example| example.text.lines()) {
+        let is_step = |step: &str| step.contains("step \"") && step.ends_with(&format!(" {line}"));
+        assert!(ci.lines().any(is_step), "{line}");
     }
 }
 
@@ -139,7 +171,7 @@ fn run_page(page: &str, options: Options) {
 macro_rules! pages {
     ($($name:ident: $page:literal, $options:expr;)*) => {
         $(#[test] fn $name() { run_page($page, $options); })*
-        const PAGES: &[&str] = &[$($page),*];
+        const PAGES: &[&str] = &["docs/metrics.md", "docs/fault-test.md", $($page),*];
     };
 }
 
@@ -157,43 +189,57 @@ pages! {
     the_examples_of_scripts_in_ci_run: "docs/detached.md", Options::default();
     the_examples_of_the_commands_run: "docs/commands.md", Options::default();
     the_examples_of_json_run: "docs/json.md", Options::default();
-    the_examples_of_metrics_run: "docs/metrics.md", Options::default();
+    the_examples_of_the_profile_run: "docs/profile.md", Options::default();
     the_examples_of_one_machine_run: "docs/local.md", Options::default();
     the_examples_of_acls_run: "docs/acl.md", Options { acl: true, ..Options::default() };
     the_examples_of_tls_run: "docs/tls.md", Options { tls: Tls::Server, ..Options::default() };
 }
 
-#[test]
-fn every_page_with_examples_is_run_and_no_example_hides_from_it() {
+/// The README, CONTRIBUTING.md and all pages below docs/, by their names from the top of the project.
+fn pages_of_the_project() -> Vec<String> {
     let mut folders = vec![root().join("docs")];
-    let mut pages: Vec<PathBuf> = vec![root().join("README.md")];
+    let mut pages = vec!["README.md".to_owned(), "CONTRIBUTING.md".to_owned()];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).expect("the folder is there").flatten() {
-            let path = entry.path();
+        for path in fs::read_dir(folder).expect("the folder is there").flatten().map(|entry| entry.path()) {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|ending| ending == "md") {
-                pages.push(path);
+                pages.push(path.strip_prefix(root()).expect("below the root").display().to_string());
             }
         }
     }
     assert!(pages.len() > 10, "{pages:?}");
-    for page in pages {
-        let name = page.strip_prefix(root()).expect("below the root").display().to_string();
-        let text = fs::read_to_string(&page).expect("the page can be read");
+    pages
+}
+
+/// Whether this is a line that one types, and not one that a program says.
+fn is_typed(line: &str) -> bool {
+    let line = line.trim_start();
+    ["$ ", "consul-lock ", "consul ", "scripts/", "cargo ", "sudo ", "node_exporter "]
+        .iter()
+        .any(|start| line.starts_with(start))
+}
+
+#[test]
+fn every_page_with_examples_is_run_and_no_example_hides_from_it() {
+    for name in pages_of_the_project() {
+        let text = read(&name);
         let found = blocks(&text);
         let has_examples = found.iter().any(|block| block.language == "sh");
         assert_eq!(PAGES.contains(&name.as_str()), has_examples, "{name}: is it in this file's list?");
         for block in &found {
-            let known = ["sh", "text", "hcl", "ini", "json", "sql", "rust", "cron", "yaml", "prometheus"];
+            let known = ["sh", "console", "text", "hcl", "ini", "json", "sql", "rust", "cron", "yaml", "prometheus"];
             let language = block.language.split(',').next().unwrap_or_default();
             assert!(known.contains(&language), "{name}:{}: what is a \"{}\"?", block.line, block.language);
+            // Nobody runs what is marked as text.
+            let typed = block.text.lines().find(|line| language == "text" && is_typed(line));
+            assert_eq!(typed, None, "{name}:{}: make it a block marked sh, or console", block.line);
         }
         // A line that is indented by four is code, too, but no test would find it.
         let mut inside = false;
         let hidden = text.lines().position(|line| {
             inside ^= line.starts_with("```");
-            !inside && (line.starts_with("    consul-lock ") || line.starts_with("    $ "))
+            !inside && line.starts_with("    ") && is_typed(line)
         });
         assert_eq!(hidden.map(|number| format!("{name}:{}", number + 1)), None, "make it a block marked sh");
     }

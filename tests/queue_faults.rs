@@ -25,8 +25,8 @@ const BOUND: Duration = Duration::from_secs(60);
 /// Runs three waiters with a token of these rules, and expects each to say once that it has no place in the line, and to
 /// get the lock all the same.
 #[track_caller]
-fn expect_contention(hcl: &str, rules: impl Fn(&str) -> String) {
-    let agent = Agent::start(Options { acl: true, hcl: hcl.to_owned(), ..Options::default() });
+fn expect_contention(rules: impl Fn(&str) -> String) {
+    let agent = Agent::start(Options { acl: true, ..Options::default() });
     let key = unique_key("acl");
     let least =
         format!("session_prefix \"\" {{ policy = \"write\" }}\nkey_prefix \"{key}/.read/\" {{ policy = \"write\" }}");
@@ -55,19 +55,45 @@ fn expect_contention(hcl: &str, rules: impl Fn(&str) -> String) {
 
 #[test]
 fn a_token_for_the_key_alone_competes_without_a_place_in_the_line() {
-    expect_contention("", |key| format!("key \"{key}\" {{ policy = \"write\" }}"));
+    expect_contention(|key| format!("key \"{key}\" {{ policy = \"write\" }}"));
 }
 
 #[test]
-fn a_token_that_may_not_see_the_line_leaves_it_again() {
+fn a_token_that_may_not_list_the_line_has_its_place_in_it_all_the_same() {
+    let hcl = "acl { enable_key_list_policy = true }".to_owned();
+    let agent = Agent::start(Options { acl: true, hcl, ..Options::default() });
+    let key = unique_key("unlisted");
     // It may write every entry there can be, and list none.
-    let entries = |key: &str| {
-        let rule = |digit: u32| format!("key_prefix \"{key}/.queue/{digit:x}\" {{ policy = \"write\" }}\n");
-        (0..16).map(rule).collect::<String>()
+    let mut rules: String =
+        (0..16).map(|digit| format!("key_prefix \"{key}/.queue/{digit:x}\" {{ policy = \"write\" }}\n")).collect();
+    for rule in ["session_prefix \"\"", &format!("key \"{key}\""), &format!("key_prefix \"{key}/.read/\"")] {
+        rules += &format!("{rule} {{ policy = \"write\" }}\n");
+    }
+    let token = agent.token_with(&rules);
+    let dir = tempfile::tempdir().unwrap();
+    let turns = dir.path().join("turns");
+    let with_token = |script: &str| {
+        let mut command = consul_lock_on(&agent);
+        command.env("CONSUL_HTTP_TOKEN", &token).args(["run", &key, "-c", script]);
+        Running::start(&mut command)
     };
-    expect_contention("acl { enable_key_list_policy = true }", |key| {
-        format!("key \"{key}\" {{ policy = \"write\" }}\n{}", entries(key))
-    });
+    let mut holder = with_token("echo started; exec sleep 1000");
+    holder.expect_stdout("started", PATIENCE);
+    let mut waiters = Vec::new();
+    for number in 0..4 {
+        waiters.push(with_token(&format!("echo {number} >>{}", turns.display())));
+        let there = || (agent.keys(&format!("{key}/.queue/")).len() == number + 1).then_some(());
+        eventually("it is in the line", PATIENCE, there);
+    }
+    holder.signal(Signal::SIGTERM);
+    assert_eq!(holder.wait(PATIENCE).signal(), Some(15));
+    for waiter in &mut waiters {
+        let ended = waiter.wait(PATIENCE);
+        assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("no place in the line"), "{}", ended.stderr);
+    }
+    assert_eq!(fs::read_to_string(turns).unwrap(), "0\n1\n2\n3\n");
+    agent.expect_nothing_left();
 }
 
 #[test]
@@ -212,8 +238,9 @@ fn a_line_that_somebody_deletes_forms_again() {
     let key = unique_key("deleted");
     let holder = hold(&agent, &[], &key);
     let waiters: Vec<_> = (0..4).map(|_| waiter(&agent, &[], &key, "echo mine").0).collect();
-    let looks = || agent.requests().iter().filter(|request| request.contains("/.queue/?recurse")).count();
-    eventually("each has seen its place", PATIENCE, || (looks() >= 4).then_some(()));
+    // The holder's, and by theirs they are in the line and see their place in it.
+    let transactions = || agent.requests().iter().filter(|request| request.contains("PUT /v1/txn")).count();
+    eventually("each has seen its place", PATIENCE, || (transactions() == 5).then_some(()));
     let deleted = agent.ask("DELETE", &format!("/v1/kv/{key}/.queue/?recurse"), b"", PATIENCE).unwrap();
     assert_eq!(deleted.status, 200);
     // The first does not look any more: who comes later comes behind it.

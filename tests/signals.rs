@@ -425,7 +425,7 @@ mod what_was_inherited {
     #[test]
     fn a_shells_background_job_ignores_the_interrupt_with_us_as_without() {
         let dir = dir();
-        let run = shell_here(&dir, "echo ready; trap 'exit 7' TERM; while :; do sleep 0.02; done");
+        let run = shell_here(&dir, "trap 'exit 7' TERM; echo ready; while :; do sleep 0.02; done");
         let script = "\"$@\" & echo pid $!; wait $!; echo code $?";
         let mut shell = Running::start(&mut behind(&["sh", "-c", script, "sh"], &run));
         shell.expect_stdout("ready", SOON);

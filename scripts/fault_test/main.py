@@ -20,7 +20,8 @@ from .nemesis import Nemesis
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SERVERS = ["server-1", "server-2", "server-3"]
 CLIENTS = ["client-1", "client-2", "client-3"]
-BINARY = "release/consul-lock"
+# The build that is tested unless --bin names a binary.
+BUILT = os.environ.get("BUILT") or os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target")), "release")
 
 
 def parse(arguments):
@@ -37,8 +38,8 @@ def parse(arguments):
     add("--keep", metavar="DIR", help="keep agents' logs, beats and the tools' messages in this new folder")
     add("--short", action="store_true", help="four faults, about 2 minutes; where there is no root: says so, exit 0")
     add("--self-test", action="store_true", help="test the checker and the workers; needs no root")
-    add("--bin", default=os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target")), BINARY),
-        help="the consul-lock to test (default: what cargo build --release made)")
+    add("--bin", default=os.path.join(BUILT, "consul-lock"),
+        help="the consul-lock to test (default: that in the folder $BUILT, else what cargo build --release made)")
     add("--consul", help="the consul to use (default: what scripts/fetch-consul prints)")
     add("--folder", help=argparse.SUPPRESS)
     add("--lifeline", type=int, help=argparse.SUPPRESS)

@@ -122,7 +122,7 @@ def details(faults, verdict):
 def markdown(seed, command, setup, faults, verdicts, minutes):
     harmless = sum(fault.harmless for fault in faults)
     lines = [
-        f"    {command}",
+        f"Made by `{command}`.",
         "",
         f"{len(faults)} faults ({harmless} of them harmless) in {minutes:.0f} minutes, on {machine()}.",
         setup,

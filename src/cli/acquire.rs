@@ -16,7 +16,7 @@ use super::output::Output;
 use super::refusal::Refusal;
 use super::report::Report;
 use super::run::last_word;
-use super::{plan, shell};
+use super::{plan, shell, stdout};
 use crate::guard::Inherited;
 use crate::hold::{self, Plan, Process, Taken, Until};
 use crate::run::Note;
@@ -119,7 +119,7 @@ fn try_to_acquire(args: AcquireArgs, inherited: Inherited) -> anyhow::Result<Exi
         (Some(note), Some(report)) => report.tell(&note),
         _ => report.take().into_iter().for_each(Report::finish),
     };
-    let deliver = |taken: &Taken| shell::print(&said(taken, export));
+    let deliver = |taken: &Taken| stdout::put(&said(taken, export));
     let result = match meant.until {
         Some(until) => hold::acquire_with_keeper(meant.plan, until, tell, deliver)?,
         None => hold::acquire(&meant.plan, tell, deliver)?,

@@ -8,7 +8,7 @@ use super::detached::{NotHere, Which, with_lock};
 use super::exit::{Exit, code};
 use super::output::Output;
 use super::refusal::Refusal;
-use super::shell;
+use super::{shell, stdout};
 
 pub(super) const ABOUT: &str = "\
 Renew a lock that `acquire` has acquired, and make sure that it is still held.
@@ -38,7 +38,7 @@ pub(crate) fn renew(args: RenewArgs) -> Exit {
         let ends_at = lock.renew(&Stop::new(), tell)?;
         if export {
             let text = shell::export(&[("CONSUL_LOCK_EXPIRES", shell::seconds(ends_at))]);
-            shell::print(&text).map_err(|error| Refusal {
+            stdout::put(&text).map_err(|error| Refusal {
                 code: code::INTERNAL,
                 message: format!("cannot write to standard output ({error}); the lock was renewed"),
             })?;

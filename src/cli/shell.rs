@@ -1,12 +1,12 @@
 //! Words for a POSIX shell that evaluates what we print.
 
 use std::ffi::OsStr;
-use std::io::{self, Write as _};
 use std::time::{Duration, SystemTime};
 
 use consul_lock::clock::Moment;
 
 use super::exit::Exit;
+use super::stdout;
 
 /// `text` as one word, whatever is in it.
 fn quote(text: &str) -> String {
@@ -27,13 +27,6 @@ pub(super) fn seconds(moment: Option<Moment>) -> String {
     Duration::as_secs(&at).to_string()
 }
 
-/// Writes to standard output at once.
-pub(super) fn print(text: &str) -> io::Result<()> {
-    let mut output = io::stdout();
-    output.write_all(text.as_bytes())?;
-    output.flush()
-}
-
 /// Makes the shell that evaluates it fail as we do: the exit status of a command within `eval "$(...)"` is not the
 /// shell's.
 pub(super) fn fail(exit: Exit) {
@@ -43,7 +36,7 @@ pub(super) fn fail(exit: Exit) {
         Exit::Signal(signal) => 128 + signal as i32,
     };
     // There is nobody to tell who would not know.
-    let _ = print(&format!("(exit {code})\n"));
+    let _ = stdout::put(&format!("(exit {code})\n"));
 }
 
 /// Whether somebody evaluates what we print, as far as arguments that make no sense can say.

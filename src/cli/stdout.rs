@@ -8,13 +8,22 @@ use nix::sys::signal::Signal;
 use super::exit::{Exit, code};
 use super::refusal::Refusal;
 
+/// Writes `text` at once, for those to whom a reader that has gone is like any other failure.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn put(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
 /// Writes `text` at once.
 ///
 /// # Errors
 /// How we end when it cannot be written, with the message if there is one to tell.
 pub(crate) fn write(text: &str) -> Result<(), Unwritten> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match put(text) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Unwritten::NoReader),
         Err(error) => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 use ureq::http::{Method, Request, Response, header};
-use ureq::unversioned::transport::DefaultConnector;
+use ureq::unversioned::transport::{Connector, DefaultConnector};
 use ureq::{Agent, AsSendBody};
 
 use super::address::{Address, Place, bracketed};
@@ -16,6 +16,7 @@ use super::error::{Attempt, Error};
 use super::quote::quote;
 use super::settings::Settings;
 use super::transport::{Names, UnixConnector};
+use super::whole::Whole;
 
 /// Most time for finding an address, and again for a connection with its TLS handshake, however long the request may last:
 /// neither ends when [`Client::shutdown`] is called.
@@ -276,8 +277,10 @@ fn agent(config: &Config, names: &Names) -> Agent {
     }
     let settings = builder.build();
     match config.address.place() {
-        Place::Unix { path } => Agent::with_parts(settings, UnixConnector::new(path.clone()), names.clone()),
-        Place::Tcp { .. } => Agent::with_parts(settings, DefaultConnector::default(), names.clone()),
+        Place::Unix { path } => {
+            Agent::with_parts(settings, UnixConnector::new(path.clone()).chain(Whole), names.clone())
+        }
+        Place::Tcp { .. } => Agent::with_parts(settings, DefaultConnector::default().chain(Whole), names.clone()),
     }
 }
 

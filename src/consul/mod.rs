@@ -21,6 +21,7 @@ mod settings;
 mod tls;
 mod transport;
 mod txn;
+mod whole;
 
 pub use address::{Address, AddressError, Origin};
 pub use agent::{ClockOffset, Token, TokenState};

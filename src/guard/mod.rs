@@ -20,7 +20,7 @@ mod timer;
 mod tree;
 
 use std::ffi::OsString;
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -32,12 +32,12 @@ use consul_lock::clock::Moment;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::socket::{ControlMessage, MsgFlags, recv, sendmsg};
+use nix::sys::socket::{MsgFlags, recv};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use thiserror::Error;
 
-pub(crate) use inherited::Inherited;
+pub(crate) use inherited::{Inherited, release_descriptors};
 pub(crate) use proc::is_ours as can_see_processes;
 pub(crate) use protocol::{Report, Status};
 pub(crate) use schedule::{Background, Cause};
@@ -144,13 +144,9 @@ impl Guard {
     ) -> Result<(), Error> {
         let env = env.iter().map(|(name, value)| (name.clone(), value.as_os_str().into())).collect();
         let line = protocol::encode(&Request::Start { env, deadline });
-        let descriptors: Vec<_> = locks.iter().map(AsRawFd::as_raw_fd).collect();
-        let rights = [ControlMessage::ScmRights(&descriptors)];
         let mut sent = 0;
         while sent < line.len() {
-            let controls = if sent == 0 && !descriptors.is_empty() { &rights[..] } else { &[] };
-            let rest = [IoSlice::new(&line[sent..])];
-            match sendmsg::<()>(self.socket.as_raw_fd(), &rest, controls, MsgFlags::MSG_DONTWAIT, None) {
+            match protocol::send(&self.socket, &line[sent..], if sent == 0 { locks } else { &[] }) {
                 Ok(taken) => sent += taken,
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN | Errno::ENOBUFS) => {
@@ -163,6 +159,11 @@ impl Guard {
             }
         }
         Ok(())
+    }
+
+    /// The start may be near: what takes time and can be done before it is done now. May be left out.
+    pub(crate) fn prepare(&self) {
+        self.say(&Request::Prepare);
     }
 
     /// Gives the guard a later deadline.
@@ -209,7 +210,12 @@ impl Guard {
 
     /// The normal end, after [`Report::Gone`] or before any start: the guard has nothing left to do, and is reaped.
     pub(crate) fn reap(self) {
-        // It is about to exit, or waits for us; SIGKILL makes sure that we need not wait for a stopped one.
+        if self.command.load(Ordering::Relaxed) == 0 {
+            // What was to be the command dies with the guard, and falls to this process.
+            self.take_over(None, |_| ());
+            return;
+        }
+        // It is about to exit; SIGKILL makes sure that we need not wait for a stopped one.
         let _ = kill(self.pid, Signal::SIGKILL);
         while waitpid(self.pid, None) == Err(Errno::EINTR) {}
     }

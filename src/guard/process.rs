@@ -1,12 +1,12 @@
 //! The guard itself: a process with one thread, no handler and no lock, which starts the command, listens to the keeper and
 //! the clock, and does what the schedule says. Nothing in here may block: a guard that waits is no guard.
 
-use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use consul_lock::clock::Moment;
@@ -15,9 +15,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, setsid};
 
-use super::command;
-use super::protocol::{self, Bytes, Inbox, Outbox, Report, Request, Status};
-use super::schedule::{Event, Orders, Schedule, pause};
+use super::command::{self, Environment, Unborn};
+use super::inherited::release_descriptors;
+use super::protocol::{Inbox, Outbox, Report, Request, Status};
+use super::schedule::{Background, Event, Orders, Schedule, pause};
 use super::signals::Signals;
 use super::timer::Timer;
 use super::tree::Tree;
@@ -54,18 +55,32 @@ struct Guard {
     timer: Timer,
     schedule: Schedule,
     tree: Tree,
+    /// What is to be the command, until the start.
+    expected: Expected,
     /// The command, until it is reaped.
     command: Option<Pid>,
     /// Says whether the execve(2) worked: closed by it, or carries its errno.
-    execution: Option<io::PipeReader>,
+    execution: Option<UnixStream>,
     was_started: bool,
-    /// What the terminal sent to the job before the command was born into it. The keeper, which got the same, takes it for
-    /// the command's business once it has sent the word to start.
+    /// What the terminal sent to the job before the command's process was born into it. The keeper, which got the same, takes
+    /// it for the command's business once it has sent the word to start.
     missed: Vec<Signal>,
     /// What the lock is, where it is one of this machine.
     locks: Vec<OwnedFd>,
     /// When the next walk of a kill is due.
     sweep_at: Option<Moment>,
+}
+
+/// Who waits for the start.
+enum Expected {
+    /// Nobody yet.
+    Nobody,
+    /// A process.
+    Alive(Unborn),
+    /// One that was killed meanwhile.
+    Dead(Pid, ExitStatus),
+    /// Nobody: there was no process to be had.
+    Failed(io::Error),
 }
 
 impl Guard {
@@ -82,6 +97,7 @@ impl Guard {
             signals,
             timer: Timer::new()?,
             tree: Tree::new(Vec::new()),
+            expected: Expected::Nobody,
             command: None,
             execution: None,
             was_started: false,
@@ -101,17 +117,21 @@ impl Guard {
             self.happened(Event::Tick);
             self.reap();
             self.sweep();
-            self.flush();
+            if !self.schedule.is_over() {
+                self.flush();
+            }
         }
         self.part()
     }
 
-    /// Touches what the start will need, while the keeper is still after the lock: after a fork without exec every page costs
-    /// a fault at first use.
+    /// Touches what the start and the end will need, while the keeper is still after the lock: after a fork without exec every
+    /// page costs a fault at first use.
     fn warm_up(&mut self) {
-        let start = Request::Start { env: vec![(String::new(), Bytes::from(OsStr::new("")))], deadline: None };
-        drop(self.inbox.take::<Request>(&protocol::encode(&start)));
-        let _ = (sys::reap(), io::pipe());
+        command::warm_up();
+        let _ = (sys::reap(), self.timer.set(Some(Moment::now())));
+        let mut outbox = Outbox::default();
+        outbox.push(&Report::Exited { status: Status::Code(0), left: 0 });
+        outbox.push(&Report::Gone { at: Moment::now() });
     }
 
     /// When all are to be killed: walks through them, again at once while that meets somebody new, else after a pause, which
@@ -170,7 +190,7 @@ impl Guard {
 
     /// Reads what the keeper says, to its end.
     fn listen(&mut self) {
-        let mut buffer = [0; 16384];
+        let mut buffer = [0; 4096];
         while let Some(keeper) = &self.keeper {
             match sys::receive(keeper, &mut buffer) {
                 Ok((0, _)) => self.lose_keeper(),
@@ -194,6 +214,7 @@ impl Guard {
 
     fn obey(&mut self, request: Request) {
         match request {
+            Request::Prepare => self.prepare(),
             Request::Start { env, deadline } => {
                 if !self.was_started {
                     self.happened(Event::Start { deadline });
@@ -214,27 +235,56 @@ impl Guard {
         }
     }
 
-    fn start(&mut self, env: &[(String, Bytes)]) {
-        self.was_started = true;
-        match command::fork(&self.plan, env, &self.locks) {
-            Ok((pid, execution)) => {
-                self.command = Some(pid);
-                self.tree.set_command(pid);
-                self.execution = Some(execution);
-            }
-            Err(error) => self.outbox.push(&Report::NotStarted { errno: command::errno(&error) }),
+    /// Has the command's process made, once.
+    fn prepare(&mut self) {
+        if self.was_started || !matches!(self.expected, Expected::Nobody) {
+            return;
         }
-        // The command has the shell's session, group, descriptors; from here on the guard has none of them.
+        self.expected = Unborn::fork(&self.plan, self.keeper.as_ref()).map_or_else(Expected::Failed, Expected::Alive);
+        // It has the shell's session, group, descriptors; from here on the guard has none of them.
         let _ = setsid();
-        // Now the terminal's signals come no more, and what has come is what the command may not have got.
+        // Now the terminal's signals come no more, and what has come is what that process may not have got.
         let last = self.signals.drain();
         let missed = std::mem::take(&mut self.missed);
-        if let Some(command) = self.command {
+        if let Expected::Alive(unborn) = &self.expected {
             for signal in missed.into_iter().chain(last) {
-                let _ = kill(command, signal);
+                let _ = kill(unborn.pid(), signal);
             }
         }
-        self.plan.inherited.release_descriptors();
+        release_descriptors();
+    }
+
+    fn start(&mut self, env: &Environment) {
+        self.prepare();
+        self.was_started = true;
+        let error = match std::mem::replace(&mut self.expected, Expected::Nobody) {
+            Expected::Alive(unborn) => {
+                let pid = unborn.pid();
+                self.command = Some(pid);
+                self.tree.set_command(pid);
+                let locks = if self.plan.background == Background::Leave { &[][..] } else { &self.locks };
+                match unborn.execute(env, locks) {
+                    Ok(execution) => {
+                        self.execution = Some(execution);
+                        return;
+                    }
+                    // It sees the socket close, and ends.
+                    Err(error) => {
+                        self.command = None;
+                        error
+                    }
+                }
+            }
+            // Whoever killed it killed the command.
+            Expected::Dead(pid, status) => {
+                self.outbox.push(&Report::Started { pid: pid.as_raw() });
+                self.outbox.push(&Report::Exited { status: how(status), left: 0 });
+                return;
+            }
+            Expected::Failed(error) => error,
+            Expected::Nobody => return,
+        };
+        self.outbox.push(&Report::NotStarted { errno: command::errno(&error) });
     }
 
     /// Reads whether the command was executed; it is known by now, so the read does not block.
@@ -262,6 +312,11 @@ impl Guard {
                         self.learn_execution();
                         ended = self.command.take().map(|_| status);
                     }
+                    if let Expected::Alive(unborn) = &self.expected
+                        && unborn.pid().as_raw() == pid
+                    {
+                        self.expected = Expected::Dead(unborn.pid(), status);
+                    }
                     self.tree.forget(pid);
                 }
                 Reaped::AllAlive => break true,
@@ -269,12 +324,8 @@ impl Guard {
             }
         };
         if let Some(status) = ended {
-            let status = match (status.code(), status.signal()) {
-                (Some(code), _) => Status::Code(code),
-                (None, signal) => Status::Signal(signal.unwrap_or_default()),
-            };
             let left = if left { self.tree.count().max(1) } else { 0 };
-            self.outbox.push(&Report::Exited { status, left });
+            self.outbox.push(&Report::Exited { status: how(status), left });
         }
         if !left {
             self.happened(Event::Empty);
@@ -292,8 +343,11 @@ impl Guard {
         }
     }
 
-    /// The tree is dead: says so, to the keeper or, if that is gone, to whoever reads descriptor 2.
+    /// The tree is dead, or was never born: says so, to the keeper or, if that is gone, to whoever reads descriptor 2.
     fn part(mut self) -> io::Result<()> {
+        if let Expected::Alive(unborn) = &self.expected {
+            unborn.kill();
+        }
         self.outbox.push(&Report::Gone { at: Moment::now() });
         loop {
             self.flush();
@@ -308,6 +362,13 @@ impl Guard {
             last_words(&self.plan.last_words);
         }
         Ok(())
+    }
+}
+
+fn how(status: ExitStatus) -> Status {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Status::Code(code),
+        (None, signal) => Status::Signal(signal.unwrap_or_default()),
     }
 }
 

@@ -2,14 +2,14 @@
 //! who may be stopped: what the socket does not take stays in the outbox.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
-use std::os::fd::AsRawFd;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
 
 use consul_lock::clock::Moment;
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, send};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,8 @@ const MOST: usize = 1 << 20;
 /// What the keeper wants.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Request {
+    /// The start may be near: have a process ready.
+    Prepare,
     /// Start the command with these variables added to its environment.
     Start { env: Vec<(String, Bytes)>, deadline: Option<Moment> },
     /// A later deadline.
@@ -119,6 +121,18 @@ pub(super) fn decode<T: DeserializeOwned>(line: &[u8]) -> Option<T> {
     serde_json::from_slice(line).ok()
 }
 
+/// Gives the socket as much of `bytes` as it takes without waiting, and says how much that was. The first of them carries the
+/// `descriptors`.
+///
+/// # Errors
+/// EAGAIN or ENOBUFS if it takes nothing now, EPIPE if the other end is closed.
+pub(super) fn send(socket: &UnixStream, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> nix::Result<usize> {
+    let descriptors: Vec<_> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&descriptors)];
+    let controls = if descriptors.is_empty() { &[][..] } else { &rights };
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], controls, MsgFlags::MSG_DONTWAIT, None)
+}
+
 /// What has been said and not yet been taken.
 #[derive(Debug, Default)]
 pub(super) struct Outbox(Vec<u8>);
@@ -141,7 +155,7 @@ impl Outbox {
     /// If the other end is closed.
     pub(super) fn flush(&mut self, socket: &UnixStream) -> io::Result<()> {
         while !self.0.is_empty() {
-            match send(socket.as_raw_fd(), &self.0, MsgFlags::MSG_DONTWAIT) {
+            match send(socket, &self.0, &[]) {
                 Ok(taken) => drop(self.0.drain(..taken)),
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN | Errno::ENOBUFS) => return Ok(()),

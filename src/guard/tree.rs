@@ -275,6 +275,9 @@ pub(super) fn join() {}
 
 /// The children that this process has already.
 pub(super) fn children_of_this_process() -> Vec<i32> {
+    if !sys::has_children() {
+        return Vec::new();
+    }
     Children::look().map_or_else(Vec::new, |children| children.of(process::id().cast_signed()))
 }
 

@@ -15,12 +15,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use consul_lock::clock::Moment;
 use consul_lock::lock::{Holding, Keeper, Notice, Stop};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::unistd::{chdir, dup2_stderr, setsid};
 
 use super::attempt::{Attempt, Event, teller};
 use super::link::{self, Word};
 use super::{CLEAN_UP, Plan, Taken, Until, signals, undelivered};
+use crate::guard::release_descriptors;
 use crate::run::{Class, Note, Outcome, Refused};
 use crate::sys;
 
@@ -47,15 +48,18 @@ pub(crate) fn acquire(
     deliver: impl FnOnce(&Taken) -> io::Result<()>,
 ) -> anyhow::Result<Result<(), Outcome>> {
     let (front, back) = UnixStream::pair().context("cannot make a socket pair")?;
+    // Nothing is lost meanwhile: the keeper may say that it waits before the handlers of this process are in place.
+    let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).context("cannot block signals")?;
     if sys::fork().context("cannot fork the keeper")?.is_none() {
         drop(front);
-        let code = if live(&plan, until, back, report).is_ok() { 0 } else { 70 };
+        let code = if live(&plan, until, &mask, back, report).is_ok() { 0 } else { 70 };
         sys::exit(code);
     }
     drop(back);
     let (inbox, heard) = channel();
     let tell = inbox.clone();
     signals::listen(&plan.inherited, move |signal| tell.send(Heard::Signal(signal)).is_ok())?;
+    mask.thread_set_mask().context("cannot unblock signals")?;
     let mut listener = BufReader::new(front.try_clone()?);
     let listen = move || {
         while let Some(word) = link::hear(&mut listener) {
@@ -95,14 +99,21 @@ fn gone() -> Outcome {
 }
 
 /// The keeper's life.
-fn live(plan: &Plan, until: Until, link: UnixStream, mut report: impl FnMut(Option<Note>)) -> anyhow::Result<()> {
+fn live(
+    plan: &Plan,
+    until: Until,
+    mask: &SigSet,
+    link: UnixStream,
+    mut report: impl FnMut(Option<Note>),
+) -> anyhow::Result<()> {
     sys::set_name(c"lock-keeper");
     setsid()?;
     // A script waits for the end of what it reads, and a terminal's signals are for the process in front.
-    plan.inherited.release_descriptors();
+    release_descriptors();
     let (inbox, events) = channel();
     let tell = inbox.clone();
     signals::listen(&plan.inherited, move |signal| tell.send(Event::Signal(signal)).is_ok())?;
+    mask.thread_set_mask().context("cannot unblock signals")?;
     listen(&link, until.process, &inbox)?;
     let attempt = Attempt::start(plan, false, &inbox)?;
     let holding = match attempt.run(&events, &mut report) {

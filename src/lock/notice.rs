@@ -63,6 +63,8 @@ pub enum Notice {
         /// The session that we go on under.
         session: SessionId,
     },
+    /// A request that takes the lock is about to be sent: what will be needed then can be got ready meanwhile.
+    Asking,
     /// The lock was ours at a time not before this moment.
     Confirmed(Moment),
     /// A confirmation failed. The lock may still be ours.

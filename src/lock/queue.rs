@@ -42,10 +42,10 @@ pub(super) struct Ahead {
 }
 
 /// What became of joining the line.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) enum Joined {
-    /// We are in it.
-    Yes,
+    /// We are in it, here.
+    At(Place),
     /// Not with this session, which has ended.
     SessionGone,
     /// Not with this token; it is not tried again. Consul's own words.
@@ -130,7 +130,7 @@ impl Queue {
         self.ticket.as_deref().map(|key| Op::Delete { key })
     }
 
-    /// Puts our entry at the end of the line. Repeating it after a lost answer is harmless: the key is this session's.
+    /// Puts our entry at the end of the line, and looks who is before it. Repeating it after a lost answer is harmless: the key is this session's.
     pub(super) fn join(
         &mut self,
         client: &Client,
@@ -141,10 +141,12 @@ impl Queue {
         // Noted before it is sent: whoever gives up after a lost answer has an entry to remove.
         let key = &*self.ticket.insert(format!("{}{session}", self.prefix));
         let lock = Op::Lock { key, session, value, flags: QUEUE_FLAGS };
-        match client.txn(&[lock], timeout)? {
-            Txn::Done(_) => {
+        match client.txn(&[lock, Op::GetTree { prefix: &self.prefix }], timeout)? {
+            Txn::Done(mut entries) => {
                 self.joined = true;
-                Ok(Joined::Yes)
+                // The first operation answers with our entry, as the second does.
+                let line = entries.split_off(entries.len().min(1));
+                Ok(Joined::At(self.find(client, line, timeout)))
             }
             Txn::Refused(refusals) => {
                 self.forget();
@@ -164,26 +166,51 @@ impl Queue {
             return Ok(Place::First);
         }
         let known = match (self.ahead.take(), &self.ticket) {
-            (Some(ahead), Some(ticket)) => {
-                again(ahead, &client.names(&self.prefix, Read::Consistent, timeout)?.into_iter().collect(), ticket)
-            }
+            (Some(ahead), Some(ticket)) => match client.names(&self.prefix, Read::Consistent, timeout) {
+                Ok(names) => again(ahead, &names.into_iter().collect(), ticket),
+                Err(Error::Denied { .. }) => None,
+                Err(error) => return Err(error),
+            },
             _ => None,
         };
-        let (place, ahead) = match known {
-            Some(found) => found,
+        match known {
+            Some((place, ahead)) => Ok(self.take_place(place, ahead)),
             None => {
-                let entries = client.list(&self.prefix, Read::Consistent, timeout)?.entries;
-                let (place, ahead, dead) = place(entries, self.ticket.as_deref());
-                if !dead.is_empty() {
-                    remove(client, &dead, timeout);
-                }
-                (place, ahead)
+                let line = self.list(client, timeout)?;
+                Ok(self.find(client, line, timeout))
             }
-        };
+        }
+    }
+
+    /// The line as it is now. A token that may read the entries and not list them (`enable_key_list_policy`) has them by a
+    /// transaction, as [`Queue::join`] has.
+    fn list(&self, client: &Client, timeout: Duration) -> Result<Vec<Entry>, Error> {
+        match client.list(&self.prefix, Read::Consistent, timeout) {
+            Ok(listing) => Ok(listing.entries),
+            Err(denied @ Error::Denied { .. }) => {
+                match client.txn(&[Op::GetTree { prefix: &self.prefix }], timeout)? {
+                    Txn::Done(entries) => Ok(entries),
+                    Txn::Refused(_) => Err(denied),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Finds our place in the line as it is now, and removes the dead from it.
+    fn find(&mut self, client: &Client, line: Vec<Entry>, timeout: Duration) -> Place {
+        let (place, ahead, dead) = place(line, self.ticket.as_deref());
+        if !dead.is_empty() {
+            remove(client, &dead, timeout);
+        }
+        self.take_place(place, ahead)
+    }
+
+    fn take_place(&mut self, place: Place, ahead: Option<Ahead>) -> Place {
         self.ahead = ahead;
         self.first = place == Place::First;
         self.seen |= place != Place::Nowhere;
-        Ok(place)
+        place
     }
 }
 

@@ -2,6 +2,7 @@
 //! in it, since a server that restarts can forget a delay that it should enforce; a client needs the run in it, to know
 //! its own entry again after a reply was lost.
 
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -54,17 +55,25 @@ pub struct Detachment {
     pub keys: usize,
 }
 
+/// The machine's name and the user's, looked up once.
+pub(super) fn names() -> &'static (String, String) {
+    static NAMES: OnceLock<(String, String)> = OnceLock::new();
+    NAMES.get_or_init(|| {
+        let host = nix::unistd::gethostname();
+        let host = host.map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into());
+        (host, crate::user::name(nix::unistd::geteuid().as_raw()))
+    })
+}
+
 impl Record {
     /// A record of this process, with a fresh run number.
     #[must_use]
     pub fn new(program: Option<&str>, lock_delay: Duration) -> Self {
-        let host =
-            nix::unistd::gethostname().map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into());
-        let user = crate::user::name(nix::unistd::geteuid().as_raw());
         let own_name = || {
             let path = std::env::args_os().next().unwrap_or_default();
             std::path::Path::new(&path).file_name().map_or_else(String::new, |name| name.to_string_lossy().into())
         };
+        let (host, user) = names().clone();
         Self {
             host,
             pid: std::process::id(),

@@ -69,7 +69,7 @@ impl LockPlan {
             }
             // Nothing comes once the run has ended without a release.
             if let Ok((held, stop)) = words.recv() {
-                outlet.send(Input::Event(Event::Released(held.release(&stop))));
+                held.release(&stop, |released| outlet.send(Input::Event(Event::Released(released))));
             }
         };
         thread::Builder::new().name("lock".into()).spawn(serve)?;
@@ -182,18 +182,19 @@ impl Held {
         }
     }
 
-    /// Gives it back, which may take a while.
-    fn release(self, stop: &Stop) -> Released {
+    /// Gives it back, which may take a while, and tells how that ended.
+    fn release(self, stop: &Stop, tell: impl FnOnce(Released)) {
         match self {
-            Self::Consul(holding) => match holding.release(stop) {
+            // Told before the connection is closed, which takes time that nobody need wait.
+            Self::Consul(holding) => tell(match holding.release(stop) {
                 Release::Released => Released::Done,
                 Release::AlreadyGone => Released::AlreadyGone,
                 Release::Unanswered(error) => Released::Unanswered(error.to_string()),
-            },
-            Self::Local(held) => match held.release() {
+            }),
+            Self::Local(held) => tell(match held.release() {
                 Ok(()) => Released::Done,
                 Err(error) => Released::Unanswered(error.to_string()),
-            },
+            }),
         }
     }
 }

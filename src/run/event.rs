@@ -87,6 +87,8 @@ pub(crate) enum Released {
 pub(crate) enum Action {
     /// Give up waiting and leave nothing behind.
     StopWaiting,
+    /// Have the guard get ready for the start.
+    Prepare,
     /// Execute the command, to be dead by the deadline.
     Start(Option<Moment>),
     /// Tell the guard of a later deadline.

@@ -27,7 +27,7 @@ pub(crate) use note::Note;
 pub(crate) use outcome::{Class, Outcome, Refused};
 pub(crate) use state::ends_us;
 
-use crate::guard::{self, Background, Guard, Inherited, LastWords};
+use crate::guard::{self, Background, Guard, Inherited, LastWords, release_descriptors};
 use backend::{Held, Releaser};
 use event::{Action, Event};
 use inbox::{Inbox, Outlet};
@@ -113,7 +113,6 @@ pub(crate) fn run(plan: Plan, mut report: impl FnMut(Note)) -> anyhow::Result<Ou
     };
     let inbox = Inbox::new(receiver, signals, listener);
     plan.no_guarantee.into_iter().for_each(|why| report(Note::NoGuarantee(why)));
-    let inherited = plan.inherited;
     let outcome = Loop {
         guard: Some(guard),
         outlet,
@@ -123,7 +122,6 @@ pub(crate) fn run(plan: Plan, mut report: impl FnMut(Note)) -> anyhow::Result<Ou
         keep_at: None,
         keeper: None,
         chain: plan.chain,
-        inherited,
         report,
     }
     .run(state, inbox);
@@ -152,7 +150,6 @@ struct Loop<R> {
     keep_at: Option<Moment>,
     keeper: Option<Keeper>,
     chain: Vec<String>,
-    inherited: Inherited,
     report: R,
 }
 
@@ -187,6 +184,7 @@ impl<R: FnMut(Note)> Loop<R> {
     fn act(&mut self, action: Action) -> Option<Outcome> {
         match action {
             Action::StopWaiting => self.stop.throw(),
+            Action::Prepare => self.tell_guard(Guard::prepare),
             Action::Start(deadline) => self.start(deadline),
             Action::Extend(deadline) => self.tell_guard(|guard| guard.extend(deadline)),
             Action::End(kill_at) => self.tell_guard(|guard| guard.end(kill_at)),
@@ -197,7 +195,7 @@ impl<R: FnMut(Note)> Loop<R> {
             Action::Tell(note) => {
                 // The command runs: what it reads and writes is its own alone.
                 if matches!(note, Note::Started(_)) {
-                    self.inherited.release_descriptors();
+                    release_descriptors();
                 }
                 (self.report)(note);
             }

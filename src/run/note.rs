@@ -190,7 +190,11 @@ impl Note {
             Notice::Retrying(trouble) => Some(Self::Retrying(trouble.0)),
             Notice::SessionReplaced(id) => Some(Self::SessionReplaced(id.to_string())),
             Notice::StartedAgain { lost, session } => Some(Self::StartedAgain { lost, session: session.to_string() }),
-            Notice::Confirmed(_) | Notice::Unconfirmed(_) | Notice::RenewalFailing(_) | Notice::Lost { .. } => None,
+            Notice::Asking
+            | Notice::Confirmed(_)
+            | Notice::Unconfirmed(_)
+            | Notice::RenewalFailing(_)
+            | Notice::Lost { .. } => None,
         }
     }
 }

@@ -39,6 +39,9 @@ pub struct Role {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Order {
+    Prepare,
+    /// Ends without a start, as a waiter that gives up.
+    Reap,
     Start(Option<Moment>),
     Extend(Moment),
     End(Option<Moment>),
@@ -80,7 +83,7 @@ pub fn main(role: &str) -> ! {
         grace: role.grace,
         first_signal: Signal::try_from(role.first_signal).expect("a signal"),
         background,
-        inherited: inherited.clone(),
+        inherited,
         last_words: LastWords { make: |about| format!("consul-lock: {about}"), about: "all are dead".to_owned() },
     })
     .expect("a guard");
@@ -121,6 +124,11 @@ pub fn main(role: &str) -> ! {
             event => event,
         };
         match event {
+            Ok(Event::Order(Order::Prepare)) => guard.prepare(),
+            Ok(Event::Order(Order::Reap)) => {
+                guard.reap();
+                exit(0);
+            }
             Ok(Event::Order(Order::Start(at))) => {
                 deadline = at;
                 let env = [(MARK.to_owned(), OsString::from(&role.mark))];
@@ -137,7 +145,7 @@ pub fn main(role: &str) -> ! {
                 at_work |= matches!(report, Report::Ending { .. });
                 let (started, gone) = (matches!(report, Report::Started { .. }), matches!(report, Report::Gone { .. }));
                 if started {
-                    inherited.release_descriptors();
+                    guard::release_descriptors();
                 }
                 if gone {
                     guard.reap();

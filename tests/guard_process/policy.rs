@@ -5,22 +5,27 @@ use std::fs;
 use std::time::Duration;
 
 use consul_lock::clock::Moment;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getpgid};
 
 use crate::Test;
 use crate::guard::{Cause, Report, Status};
 use crate::keeper::Order;
-use crate::scene::{Notes, Scene, cast, marked};
+use crate::scene::{Notes, Scene, await_that, cast, marked};
 
 /// At once, on a machine that is busy with other tests; what is not at once takes longer than this in every test.
 const SOON: Duration = Duration::from_secs(3);
 
 pub fn tests() -> Vec<Test> {
-    let tests: [(&str, fn()); 19] = [
+    let tests: [(&str, fn()); 23] = [
         ("an exit code is told as it is", exit_code),
         ("a death by a signal is told as it is, realtime signals too", death_by_signal),
         ("what cannot be executed is told with its errno", not_started),
         ("a script without an interpreter's line is run by sh", script_without_line),
+        ("what is prepared is in the job, executes nothing, and is what is started", prepared),
+        ("who kills what is prepared has killed the command", prepared_and_killed),
+        ("a signal that comes between preparation and start is the command's", prepared_and_signalled),
+        ("what is prepared and never started goes with keeper or guard", prepared_in_vain),
         ("a start after the point of no return starts nothing", late_start),
         ("a confirmation moves the deadline", confirmation),
         ("the first signal comes once, and a trap's clean-up gets none", first_signal),
@@ -66,6 +71,81 @@ fn exit_code() {
         scene.hear_gone();
         assert_eq!(scene.heard.len(), 3, "{:?}", scene.heard);
         assert_eq!(scene.end(), "");
+    }
+}
+
+/// The process that is to be the command, which is the guard's one child.
+fn unborn(scene: &mut Scene) -> Pid {
+    scene.order(&Order::Prepare);
+    let guard = scene.guard();
+    let mut found = None;
+    await_that("the command's process", || {
+        let children = fs::read_to_string(format!("/proc/{guard}/task/{guard}/children")).unwrap_or_default();
+        found = children.trim().parse().ok();
+        // It has a name of its own once it is on its own.
+        found.is_some_and(|pid: i32| {
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "lock-command\n")
+        })
+    });
+    Pid::from_raw(found.expect("a child"))
+}
+
+fn prepared() {
+    let notes = Notes::new("prepared");
+    let mut scene = cast(&sh(&format!("echo ran >> {}; exec sleep 600", notes.path()))).set();
+    let pid = unborn(&mut scene);
+    assert_eq!(getpgid(Some(pid)), Ok(scene.keeper()), "it is not in the keeper's job");
+    await_that("the guard to leave the job", || getpgid(Some(scene.guard())) == Ok(scene.guard()));
+    // A second word changes nothing.
+    scene.order(&Order::Prepare);
+    assert_eq!(unborn(&mut scene), pid);
+    assert_eq!(notes.read(), "");
+    scene.order(&Order::Start(far()));
+    scene.hear(|report| matches!(report, Report::Started { .. }));
+    assert_eq!(scene.command(), pid);
+    notes.await_line("ran");
+    scene.order(&Order::Kill);
+    scene.hear_gone();
+    scene.end();
+}
+
+fn prepared_and_killed() {
+    let mut scene = cast(&sh("exit 3")).set();
+    let pid = unborn(&mut scene);
+    kill(pid, Signal::SIGKILL).expect("a process");
+    await_that("its end", || !fs::exists(format!("/proc/{pid}")).unwrap_or(true));
+    scene.order(&Order::Start(far()));
+    assert_eq!(exited(&mut scene), (Status::Signal(9), 0));
+    assert_eq!(scene.command(), pid);
+    scene.hear_gone();
+    scene.end();
+}
+
+fn prepared_and_signalled() {
+    let mut scene = cast(&sh("exec sleep 600")).set();
+    let pid = unborn(&mut scene);
+    kill(pid, Signal::SIGINT).expect("a process");
+    scene.order(&Order::Start(far()));
+    assert_eq!(exited(&mut scene), (Status::Signal(2), 0));
+    scene.hear_gone();
+    scene.end();
+}
+
+fn prepared_in_vain() {
+    let endings: [fn(&mut Scene); 4] = [
+        |scene| scene.order(&Order::Reap),
+        |scene| scene.kill_keeper(Signal::SIGKILL),
+        |scene| scene.kill_guard(Signal::SIGKILL),
+        |scene| scene.kill_job(Signal::SIGKILL),
+    ];
+    for end in endings {
+        let notes = Notes::new("prepared-in-vain");
+        let mut scene = cast(&sh(&format!("echo ran >> {}", notes.path()))).set();
+        let pid = unborn(&mut scene);
+        end(&mut scene);
+        scene.end();
+        assert!(!fs::exists(format!("/proc/{pid}")).unwrap_or(true), "it is left");
+        assert_eq!(notes.read(), "");
     }
 }
 

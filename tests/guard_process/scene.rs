@@ -121,6 +121,7 @@ impl Cast {
     /// Starts everything and waits until the command runs.
     pub fn start(self, deadline: Option<Moment>) -> Scene {
         let mut scene = self.set();
+        scene.order(&Order::Prepare);
         scene.order(&Order::Start(deadline));
         scene.hear(|report| matches!(report, Report::Started { .. }));
         scene

@@ -11,6 +11,7 @@ pub mod findings;
 pub mod hold;
 pub mod http;
 pub mod line;
+pub mod page;
 pub mod proxy;
 pub mod pty;
 pub mod running;

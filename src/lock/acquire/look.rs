@@ -7,6 +7,7 @@ use super::TIMEOUT;
 use crate::clock::Moment;
 use crate::consul::{Client, Entry, Error as ConsulError, Op, Read, Txn};
 use crate::lock::key::Key;
+use crate::lock::record;
 use crate::lock::slots;
 
 /// So many keys are read over one connection at first; reading more takes more connections, not more time.
@@ -53,7 +54,12 @@ type Looking = JoinHandle<Vec<ReadResult>>;
 pub(super) fn begin_to_look(client: &Client, keys: &[&Key], slots: u16) -> std::io::Result<Vec<Looking>> {
     let begin = |some: &[&Key]| {
         let (client, some) = (client.separate(), some.iter().map(|&key| key.clone()).collect::<Vec<_>>());
-        let look_at_each = move || some.iter().map(|key| first_look(&client, key, slots)).collect();
+        let look_at_each = move || {
+            let seen = some.iter().map(|key| first_look(&client, key, slots)).collect();
+            // A session takes longer to be made than a key to be read: there is time for what the record will say.
+            record::names();
+            seen
+        };
         std::thread::Builder::new().name("first-read".into()).spawn(look_at_each)
     };
     keys.chunks(READ_BY_ONE).map(begin).collect()

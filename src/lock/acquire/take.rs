@@ -9,6 +9,7 @@ use crate::consul::{Entry, Op, Refusal, RefusalReason, Txn};
 use crate::lock::claim::Claim;
 use crate::lock::error::Error;
 use crate::lock::key::Key;
+use crate::lock::notice::Notice;
 use crate::lock::options::Sharing;
 use crate::lock::readers::{READ_FLAGS, Readers};
 use crate::lock::slots;
@@ -81,6 +82,7 @@ impl Attempt<'_> {
             }
         }
         ops.extend(self.queue.leave());
+        (self.tell)(Notice::Asking);
         match self.client.txn(&ops, TIMEOUT) {
             Ok(Txn::Done(entries)) => {
                 self.queue.forget();

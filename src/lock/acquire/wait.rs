@@ -30,6 +30,10 @@ pub(super) const QUICK_IN_A_ROW: u32 = 2;
 /// The pause after each further one.
 pub(super) const AGAIN: Duration = Duration::from_secs(1);
 
+/// When the one before us has got the lock, he has a command to start, and the machine and Consul have enough to do: our own
+/// looks can wait for so long, which is less than any command takes.
+const SETTLE: Duration = Duration::from_millis(3);
+
 /// The longest time without a look at the line; about as long as a session lives on whose owner does not renew it.
 const LONGEST_UNSEEN: Duration = Duration::from_secs(30);
 
@@ -131,7 +135,7 @@ impl Attempt<'_> {
             }
             let session = self.queue_session.as_ref().unwrap_or(&self.session);
             match self.queue.join(&self.client, &session.id.clone(), &value, TIMEOUT)? {
-                Joined::Yes => {}
+                Joined::At(place) => return Ok(place),
                 Joined::SessionGone => return Ok(Place::Nowhere),
                 Joined::Denied(what) => {
                     (self.tell)(Notice::Unqueued { key: self.key.clone(), trouble: Trouble(what) });
@@ -171,7 +175,10 @@ impl Attempt<'_> {
                 Ok(seen) => {
                     self.patience.answered();
                     match &seen.entry {
-                        None => return Ok(None),
+                        None => {
+                            self.stop.pause(self.time_left().map_or(SETTLE, |left| left.min(SETTLE)))?;
+                            return Ok(None);
+                        }
                         Some(entry) if entry.modify_index != last.modify_index => {
                             self.queue.doubt();
                             return Ok(None);

@@ -56,6 +56,7 @@ impl Run {
                 let refused = held_by_ancestor(&holder.session.to_string());
                 self.give_up(Outcome::NotAcquired(refused), now)
             }
+            Notice::Asking if matches!(self.phase, Phase::Waiting) => vec![Action::Prepare],
             Notice::RenewalFailing(trouble) => vec![Action::Tell(Note::RenewalFailing(trouble.0))],
             Notice::Confirmed(sent) => self.confirmed(sent, now),
             Notice::Unconfirmed(trouble) => self.unconfirmed(trouble.0, now),

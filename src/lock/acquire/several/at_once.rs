@@ -147,6 +147,7 @@ impl<'a> Several<'a> {
         let sent = Moment::now();
         // After any retry they may have been ours before this very request, which then proves nothing.
         let first_time = !self.asked;
+        (attempt.tell)(Notice::Asking);
         let answer = attempt.client.txn(&ops, TIMEOUT);
         self.asked = true;
         match answer {

@@ -9,6 +9,7 @@ use super::*;
 #[derive(Debug, Clone)]
 enum Step {
     Pass(u64),
+    Asking,
     Acquired { age: u64 },
     NotAcquired,
     Confirmed { age: u64 },
@@ -31,6 +32,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => prop_oneof![0_u64..50, 900_u64..1100, 0_u64..40_000].prop_map(Step::Pass),
+        1 => Just(Step::Asking),
         3 => (0_u64..30_000).prop_map(|age| Step::Acquired { age }),
         1 => Just(Step::NotAcquired),
         3 => (0_u64..30_000).prop_map(|age| Step::Confirmed { age }),
@@ -146,6 +148,7 @@ impl World {
                 self.lease = grant.lease;
                 Some(Event::Acquired(grant))
             }
+            Step::Asking if self.acquiring => Some(Event::Lock(Notice::Asking)),
             Step::NotAcquired if self.acquiring => {
                 self.acquiring = false;
                 Some(Event::NotAcquired(refused()))
@@ -249,6 +252,9 @@ impl World {
 
     fn check(&mut self, action: Action, event: &str) {
         match action {
+            Action::Prepare => {
+                assert!(self.acquiring && self.stops == 0, "got ready for nothing, at {event}");
+            }
             Action::Start(deadline) => {
                 self.starts += 1;
                 assert!(self.has_lock, "started without the lock, at {event}");
