@@ -65,7 +65,7 @@ Register-ArgumentCompleter -Native -CommandName 'consul-lock' -ScriptBlock {
             [CompletionResult]::new('--session', '--session', [CompletionResultType]::ParameterName, 'Lock under this session, not one of our own')
             [CompletionResult]::new('--session-name', '--session-name', [CompletionResultType]::ParameterName, 'The session''s name [default: consul-lock KEY]')
             [CompletionResult]::new('--ttl', '--ttl', [CompletionResultType]::ParameterName, 'The session''s TTL, 10s to 24h [default: 15s]')
-            [CompletionResult]::new('--lock-delay', '--lock-delay', [CompletionResultType]::ParameterName, 'Pause between a lost lock and its next holder')
+            [CompletionResult]::new('--lock-delay', '--lock-delay', [CompletionResultType]::ParameterName, 'Pause before a lost lock''s next holder')
             [CompletionResult]::new('--behavior', '--behavior', [CompletionResultType]::ParameterName, 'What becomes of the key when the session ends by itself [default: release]')
             [CompletionResult]::new('--check', '--check', [CompletionResultType]::ParameterName, 'Bind the session to this health check instead of serfHealth; repeatable')
             [CompletionResult]::new('-s', '-s', [CompletionResultType]::ParameterName, 'First signal to the whole tree')
@@ -108,8 +108,8 @@ Register-ArgumentCompleter -Native -CommandName 'consul-lock' -ScriptBlock {
             break
         }
         'consul-lock;acquire' {
-            [CompletionResult]::new('--pid', '--pid', [CompletionResultType]::ParameterName, 'With --hold: release the lock when this process has ended; `--pid $$` is the script''s own shell')
-            [CompletionResult]::new('--max', '--max', [CompletionResultType]::ParameterName, 'With --hold: release the lock after this long')
+            [CompletionResult]::new('--pid', '--pid', [CompletionResultType]::ParameterName, 'With --hold: until this process has ended')
+            [CompletionResult]::new('--max', '--max', [CompletionResultType]::ParameterName, 'With --hold: release it after this long')
             [CompletionResult]::new('-w', '-w', [CompletionResultType]::ParameterName, 'Give up after this; 0 is one attempt')
             [CompletionResult]::new('--wait', '--wait', [CompletionResultType]::ParameterName, 'Give up after this; 0 is one attempt')
             [CompletionResult]::new('--limit', '--limit', [CompletionResultType]::ParameterName, 'Up to N holders at once: a semaphore')
@@ -120,7 +120,7 @@ Register-ArgumentCompleter -Native -CommandName 'consul-lock' -ScriptBlock {
             [CompletionResult]::new('--session', '--session', [CompletionResultType]::ParameterName, 'Lock under this session, not one of our own')
             [CompletionResult]::new('--session-name', '--session-name', [CompletionResultType]::ParameterName, 'The session''s name [default: consul-lock KEY]')
             [CompletionResult]::new('--ttl', '--ttl', [CompletionResultType]::ParameterName, 'The session''s TTL, 10s to 24h [default: 15s]')
-            [CompletionResult]::new('--lock-delay', '--lock-delay', [CompletionResultType]::ParameterName, 'Pause between a lost lock and its next holder')
+            [CompletionResult]::new('--lock-delay', '--lock-delay', [CompletionResultType]::ParameterName, 'Pause before a lost lock''s next holder')
             [CompletionResult]::new('--behavior', '--behavior', [CompletionResultType]::ParameterName, 'What becomes of the key when the session ends by itself [default: release]')
             [CompletionResult]::new('--check', '--check', [CompletionResultType]::ParameterName, 'Bind the session to this health check instead of serfHealth; repeatable')
             [CompletionResult]::new('--local', '--local', [CompletionResultType]::ParameterName, 'local')
@@ -137,8 +137,8 @@ Register-ArgumentCompleter -Native -CommandName 'consul-lock' -ScriptBlock {
             [CompletionResult]::new('--partition', '--partition', [CompletionResultType]::ParameterName, 'Partition, Consul Enterprise [CONSUL_PARTITION]')
             [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Text, or a JSON object a line')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours in messages; NO_COLOR is respected')
-            [CompletionResult]::new('--export', '--export', [CompletionResultType]::ParameterName, 'Print shell variables for `eval`: CONSUL_LOCK_KEY, _SESSION, _FENCE and _EXPIRES; or `(exit N)`, so that the shell fails as we do')
-            [CompletionResult]::new('--hold', '--hold', [CompletionResultType]::ParameterName, 'Leave a process in the background that renews the lock; with --pid or --max')
+            [CompletionResult]::new('--export', '--export', [CompletionResultType]::ParameterName, 'Print shell variables for `eval`')
+            [CompletionResult]::new('--hold', '--hold', [CompletionResultType]::ParameterName, 'Renew it in the background (--pid or --max)')
             [CompletionResult]::new('--no-guarantee', '--no-guarantee', [CompletionResultType]::ParameterName, 'Allow a lock delay of 0, with which the next holder may start while this one''s script still works')
             [CompletionResult]::new('--shared', '--shared', [CompletionResultType]::ParameterName, 'As a reader, beside other readers')
             [CompletionResult]::new('-n', '-n', [CompletionResultType]::ParameterName, 'Give up at once if it is taken: --wait 0')
@@ -357,15 +357,15 @@ Register-ArgumentCompleter -Native -CommandName 'consul-lock' -ScriptBlock {
             break
         }
         'consul-lock;completions' {
-            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
-            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
             break
         }
         'consul-lock;man' {
-            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
-            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
             break

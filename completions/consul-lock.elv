@@ -48,7 +48,7 @@ set edit:completion:arg-completer[consul-lock] = {|@words|
             cand --session 'Lock under this session, not one of our own'
             cand --session-name 'The session''s name [default: consul-lock KEY]'
             cand --ttl 'The session''s TTL, 10s to 24h [default: 15s]'
-            cand --lock-delay 'Pause between a lost lock and its next holder'
+            cand --lock-delay 'Pause before a lost lock''s next holder'
             cand --behavior 'What becomes of the key when the session ends by itself [default: release]'
             cand --check 'Bind the session to this health check instead of serfHealth; repeatable'
             cand -s 'First signal to the whole tree'
@@ -90,8 +90,8 @@ set edit:completion:arg-completer[consul-lock] = {|@words|
             cand --version 'Print version'
         }
         &'consul-lock;acquire'= {
-            cand --pid 'With --hold: release the lock when this process has ended; `--pid $$` is the script''s own shell'
-            cand --max 'With --hold: release the lock after this long'
+            cand --pid 'With --hold: until this process has ended'
+            cand --max 'With --hold: release it after this long'
             cand -w 'Give up after this; 0 is one attempt'
             cand --wait 'Give up after this; 0 is one attempt'
             cand --limit 'Up to N holders at once: a semaphore'
@@ -102,7 +102,7 @@ set edit:completion:arg-completer[consul-lock] = {|@words|
             cand --session 'Lock under this session, not one of our own'
             cand --session-name 'The session''s name [default: consul-lock KEY]'
             cand --ttl 'The session''s TTL, 10s to 24h [default: 15s]'
-            cand --lock-delay 'Pause between a lost lock and its next holder'
+            cand --lock-delay 'Pause before a lost lock''s next holder'
             cand --behavior 'What becomes of the key when the session ends by itself [default: release]'
             cand --check 'Bind the session to this health check instead of serfHealth; repeatable'
             cand --local 'local'
@@ -119,8 +119,8 @@ set edit:completion:arg-completer[consul-lock] = {|@words|
             cand --partition 'Partition, Consul Enterprise [CONSUL_PARTITION]'
             cand --log-format 'Text, or a JSON object a line'
             cand --color 'Colours in messages; NO_COLOR is respected'
-            cand --export 'Print shell variables for `eval`: CONSUL_LOCK_KEY, _SESSION, _FENCE and _EXPIRES; or `(exit N)`, so that the shell fails as we do'
-            cand --hold 'Leave a process in the background that renews the lock; with --pid or --max'
+            cand --export 'Print shell variables for `eval`'
+            cand --hold 'Renew it in the background (--pid or --max)'
             cand --no-guarantee 'Allow a lock delay of 0, with which the next holder may start while this one''s script still works'
             cand --shared 'As a reader, beside other readers'
             cand -n 'Give up at once if it is taken: --wait 0'
@@ -331,14 +331,14 @@ set edit:completion:arg-completer[consul-lock] = {|@words|
             cand --version 'Print version'
         }
         &'consul-lock;completions'= {
-            cand -h 'Print help'
-            cand --help 'Print help'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
             cand -V 'Print version'
             cand --version 'Print version'
         }
         &'consul-lock;man'= {
-            cand -h 'Print help'
-            cand --help 'Print help'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
             cand -V 'Print version'
             cand --version 'Print version'
         }

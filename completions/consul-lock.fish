@@ -48,7 +48,7 @@ complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l value -d
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l session -d 'Lock under this session, not one of our own' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l session-name -d 'The session\'s name [default: consul-lock KEY]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l ttl -d 'The session\'s TTL, 10s to 24h [default: 15s]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l lock-delay -d 'Pause between a lost lock and its next holder' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l lock-delay -d 'Pause before a lost lock\'s next holder' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l behavior -d 'What becomes of the key when the session ends by itself [default: release]' -r -f -a "release\t''
 delete\t''"
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -l check -d 'Bind the session to this health check instead of serfHealth; repeatable' -r -f
@@ -87,8 +87,8 @@ complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s q -l qui
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s v -l verbose -d 'Say more; twice: each confirmation'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s V -l version -d 'Print version'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l pid -d 'With --hold: release the lock when this process has ended; `--pid $$` is the script\'s own shell' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l max -d 'With --hold: release the lock after this long' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l pid -d 'With --hold: until this process has ended' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l max -d 'With --hold: release it after this long' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -s w -l wait -d 'Give up after this; 0 is one attempt' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l limit -d 'Up to N holders at once: a semaphore' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -s E -l conflict-exit-code -d 'Exit code for "not acquired"' -r -f
@@ -97,7 +97,7 @@ complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l valu
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l session -d 'Lock under this session, not one of our own' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l session-name -d 'The session\'s name [default: consul-lock KEY]' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l ttl -d 'The session\'s TTL, 10s to 24h [default: 15s]' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l lock-delay -d 'Pause between a lost lock and its next holder' -r -f
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l lock-delay -d 'Pause before a lost lock\'s next holder' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l behavior -d 'What becomes of the key when the session ends by itself [default: release]' -r -f -a "release\t''
 delete\t''"
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l check -d 'Bind the session to this health check instead of serfHealth; repeatable' -r -f
@@ -118,8 +118,8 @@ json\t''"
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l color -d 'Colours in messages; NO_COLOR is respected' -r -f -a "auto\t''
 always\t''
 never\t''"
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l export -d 'Print shell variables for `eval`: CONSUL_LOCK_KEY, _SESSION, _FENCE and _EXPIRES; or `(exit N)`, so that the shell fails as we do'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l hold -d 'Leave a process in the background that renews the lock; with --pid or --max'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l export -d 'Print shell variables for `eval`'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l hold -d 'Renew it in the background (--pid or --max)'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l no-guarantee -d 'Allow a lock delay of 0, with which the next holder may start while this one\'s script still works'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -l shared -d 'As a reader, beside other readers'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand acquire" -s n -l no-wait -d 'Give up at once if it is taken: --wait 0'
@@ -299,9 +299,9 @@ complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -s q -l 
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -s v -l verbose -d 'Say more; twice: each confirmation'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand doctor" -s V -l version -d 'Print version'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand completions" -s h -l help -d 'Print help'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand completions" -s V -l version -d 'Print version'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand man" -s h -l help -d 'Print help'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand man" -s V -l version -d 'Print version'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand names" -l current -d 'What was typed of the word at the cursor' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand names" -s h -l help -d 'Print help'

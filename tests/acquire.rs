@@ -265,6 +265,33 @@ fn a_script_that_would_wait_for_itself_is_told() {
 }
 
 #[test]
+fn a_run_in_a_script_that_holds_its_lock_is_told() {
+    let agent = Agent::plain();
+    let [key, other] = ["script", "other"].map(unique_key);
+    for (shell, kind) in SHELLS.into_iter().zip(KINDS.into_iter().cycle()) {
+        let text = format!(
+            r#"eval "$(consul-lock acquire --export {} {key})"; trap 'consul-lock release' EXIT
+             consul-lock run {key} -- echo never; echo $?
+             consul-lock run --shared {key} -- echo never; echo $?
+             consul-lock run {other} {key} -- echo never; echo $?
+             consul-lock run {other} -- consul-lock run {key} -- echo never; echo $?
+             consul-lock run {other} -c 'test "$CONSUL_LOCK_SESSION" != '"$CONSUL_LOCK_SESSION"' && printf "%s\n" "$CONSUL_LOCK_CHAIN"' |
+                 grep -c .
+             consul-lock run --session "$CONSUL_LOCK_SESSION" {key} -- echo never; echo $?
+             SESSION=$CONSUL_LOCK_SESSION consul-lock run {other} -c 'consul-lock release {key} --session "$SESSION"'; echo $?
+             consul-lock release; consul-lock run {key} -- echo free
+             eval "$(consul-lock acquire --export {} {key})""#,
+            kind.join(" "),
+            kind.join(" ")
+        );
+        let ended = Running::start(&mut script(&agent, shell, &text)).wait(PATIENCE);
+        let expected = (Some(0), "64\n64\n64\n64\n2\n75\n64\nfree\n");
+        assert_eq!((ended.code(), ended.stdout.as_str()), expected, "{shell}: {}", ended.stderr);
+        agent.expect_nothing_left();
+    }
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_before_anything_is_asked() {
     let mut ended_process = std::process::Command::new("true").spawn().expect("true is there");
     let gone = ended_process.id().to_string();

@@ -271,7 +271,11 @@ fn a_run_within_a_run_is_refused_where_it_would_wait_for_ever_and_only_there() {
     for (outer, inner) in [("a b", "b c"), ("--shared r", "r"), ("--limit=1 s", "--limit=1 s"), ("a", "--shared a")] {
         let ended = nested(outer, inner);
         assert_eq!((ended.code(), ended.stdout.as_str()), (Some(64), ""), "{outer}, {inner}: {}", ended.stderr);
-        assert!(ended.stderr.contains("the run that started this one holds the same lock"), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("the run or the script that started this one holds the same lock"),
+            "{}",
+            ended.stderr
+        );
     }
     for (outer, inner) in [("a b", "c d"), ("--shared r", "--shared r"), ("--limit=2 s", "--limit=2 s")] {
         let ended = nested(outer, inner);

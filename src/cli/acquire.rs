@@ -43,25 +43,32 @@ pub(super) const EXAMPLES: &str = r#"Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct AcquireArgs {
-    /// The lock: a key in Consul's KV store, such as deploy/web. Several are held together, all or none.
+    /// A key in Consul's KV, such as deploy/web.
+    ///
+    /// Several are held together, all or none.
     #[arg(required = true, num_args = 1.., value_name = "KEY")]
     keys: Vec<String>,
 
-    /// Print shell variables for `eval`: CONSUL_LOCK_KEY, _SESSION, _FENCE and _EXPIRES; or `(exit N)`, so that the shell
-    /// fails as we do.
+    /// Print shell variables for `eval`.
+    ///
+    /// They are CONSUL_LOCK_KEY, _SESSION, _FENCE and _EXPIRES; or `(exit N)`, so that the shell fails as we do.
     #[arg(long)]
     export: bool,
-    /// Leave a process in the background that renews the lock; with --pid or --max.
+    /// Renew it in the background (--pid or --max).
+    ///
+    /// A process is left behind for that, which ends with the lock.
     #[arg(long)]
     hold: bool,
-    /// With --hold: release the lock when this process has ended; `--pid $$` is the script's own shell.
+    /// With --hold: until this process has ended.
+    ///
+    /// The lock is released then; `--pid $$` is the script's own shell.
     #[arg(long, value_name = "PID", requires = "hold", value_parser = clap::value_parser!(i32).range(1..))]
     pid: Option<i32>,
-    /// With --hold: release the lock after this long.
+    /// With --hold: release it after this long.
     #[arg(long, value_name = "DURATION", requires = "hold", value_parser = duration::parse)]
     max: Option<Duration>,
     /// Allow a lock delay of 0, with which the next holder may start while this one's script still works.
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     no_guarantee: bool,
 
     #[command(flatten)]
@@ -160,11 +167,8 @@ fn make(args: AcquireArgs, inherited: Inherited) -> Result<Meant, Refusal> {
     }
     let no_guarantee = without_delay
         .then_some("with a lock delay of 0 Consul may give the lock to somebody else while this script still works");
-    let variable = |name| std::env::var(name).unwrap_or_default();
-    let chain = format!("{}\n{}", variable("CONSUL_LOCK_CHAIN"), variable("CONSUL_LOCK_SESSION"));
-    let ancestors = chain.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
     let client = args.connection.client()?;
-    Ok(Meant { plan: Plan { client, options, ancestors, inherited, no_guarantee }, until })
+    Ok(Meant { plan: Plan { client, options, ancestors: plan::chain(), inherited, no_guarantee }, until })
 }
 
 fn check_flags(args: &AcquireArgs) -> Result<(), Refusal> {

@@ -9,13 +9,13 @@ use consul_lock::duration;
 use nix::sys::signal::Signal;
 
 use super::acquire::{self, AcquireArgs};
-use super::completions::CompletionsArgs;
 use super::completions::names::NamesArgs;
+use super::completions::{self, CompletionsArgs};
 use super::connection::Connection;
 use super::doctor::DoctorArgs;
 use super::evict::EvictArgs;
 use super::list::ListArgs;
-use super::man::ManArgs;
+use super::man::{self, ManArgs};
 use super::output::Output;
 use super::release::{self, ReleaseArgs};
 use super::renew::{self, RenewArgs};
@@ -54,7 +54,7 @@ pub(crate) type Cli = Line<Command>;
 pub(crate) enum Command {
     #[command(flatten)]
     Hold(Hold),
-    #[command(about = first_line(acquire::ABOUT), long_about = acquire::ABOUT, after_help = "More flags and examples: consul-lock acquire --help", after_long_help = acquire::EXAMPLES)]
+    #[command(about = first_line(acquire::ABOUT), long_about = acquire::ABOUT, after_long_help = acquire::EXAMPLES)]
     Acquire(Box<AcquireArgs>),
     #[command(about = first_line(renew::ABOUT), long_about = renew::ABOUT)]
     Renew(Box<RenewArgs>),
@@ -69,11 +69,13 @@ pub(crate) enum Command {
     /// Take a lock from its holder by ending its session.
     Evict(Box<EvictArgs>),
     /// Check all that a lock needs, each with its mend.
-    #[command(after_help = "More flags and examples: consul-lock doctor --help", after_long_help = DOCTOR_EXAMPLES)]
+    #[command(after_long_help = DOCTOR_EXAMPLES)]
     Doctor(Box<DoctorArgs>),
     /// Print completions for a shell.
+    #[command(after_long_help = completions::EXAMPLES)]
     Completions(CompletionsArgs),
     /// Print a page of the manual.
+    #[command(after_long_help = man::EXAMPLES)]
     Man(ManArgs),
     /// Print the names of locks for completions.
     #[command(hide = true)]
@@ -89,7 +91,7 @@ fn first_line(about: &str) -> String {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Hold {
     /// Hold the lock while a command runs.
-    #[command(after_help = "More flags and examples: consul-lock run --help", after_long_help = EXAMPLES)]
+    #[command(after_long_help = EXAMPLES)]
     Run(Box<RunArgs>),
 }
 
@@ -113,14 +115,14 @@ impl Command {
     override_usage = "consul-lock run [OPTIONS] <KEY>... -- <COMMAND> [ARG]...\n       consul-lock run [OPTIONS] <KEY>... -c <STRING>"
 )]
 pub(crate) struct RunArgs {
-    /// The lock: a key in Consul's KV, such as cron/backup.
+    /// A key in Consul's KV, such as cron/backup.
     ///
     /// Or several keys, of which the command gets all or none.
     #[arg(required = true, num_args = 1.., value_name = "KEY")]
     pub(crate) keys: Vec<String>,
 
     /// The command and its arguments; no shell is involved.
-    #[arg(last = true, value_name = "COMMAND")]
+    #[arg(last = true, hide_short_help = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
 
     /// Run /bin/sh -c STRING instead of a COMMAND.
@@ -143,7 +145,7 @@ pub(crate) struct RunArgs {
     ///
     /// For node_exporter's textfile collector: whether the lock was acquired and lost, how long it was waited for and held, the
     /// exit code, the last success.
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    #[arg(long, hide_short_help = true, value_name = "FILE", help_heading = "Output")]
     pub(crate) metrics_file: Option<PathBuf>,
 }
 
@@ -169,7 +171,7 @@ pub(crate) struct Waiting {
     #[arg(short, long, conflicts_with = "wait")]
     pub(crate) no_wait: bool,
     /// Exit code for "not acquired".
-    #[arg(short = 'E', long, value_name = "0-255", default_value_t = super::exit::code::CONFLICT)]
+    #[arg(short = 'E', long, hide_short_help = true, value_name = "0-255", default_value_t = super::exit::code::CONFLICT)]
     pub(crate) conflict_exit_code: u8,
     /// How long a Consul that does not answer is asked again while acquiring and releasing [default: 30s].
     #[arg(long, hide_short_help = true, value_name = "DURATION", value_parser = duration::parse)]
@@ -192,7 +194,7 @@ pub(crate) struct Session {
     /// Lock under this session, not one of our own.
     ///
     /// It is renewed, but neither made nor destroyed here.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, hide_short_help = true, value_name = "ID")]
     pub(crate) session: Option<String>,
     /// The session's name [default: consul-lock KEY].
     #[arg(long, hide_short_help = true, value_name = "TEXT")]
@@ -200,7 +202,7 @@ pub(crate) struct Session {
     /// The session's TTL, 10s to 24h [default: 15s].
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) ttl: Option<Duration>,
-    /// Pause between a lost lock and its next holder.
+    /// Pause before a lost lock's next holder.
     ///
     /// Consul keeps it, up to 60s; it is the time that the promise is kept in [default: 30s].
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
@@ -215,7 +217,7 @@ pub(crate) struct Session {
     #[arg(long, hide_short_help = true)]
     pub(crate) no_checks: bool,
     /// Leave the key in place on release.
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub(crate) keep_key: bool,
 }
 

@@ -134,8 +134,8 @@ pub(super) fn with_lock(
 pub(super) fn refuse_a_runs(lock: &Detached, chain: &str) -> Result<(), Refusal> {
     if chain.lines().any(|session| session == lock.session.as_str()) {
         return Err(Refusal::usage(format!(
-            "{} is held by the run that this script runs in, which gives it back itself; was the lock of this script ever \
-             acquired?",
+            "{} is held by the run that this script runs in, or by the script around that, which gives it back itself; was the \
+             lock of this script ever acquired?",
             report::names(&lock.keys)
         )));
     }

@@ -8,6 +8,7 @@ use clap::{CommandFactory as _, ValueEnum};
 
 use super::args::{Cli, Command, Hold};
 use super::exit::{Exit, code};
+use super::help;
 use super::output::{ColorArg, LogFormat, Output};
 use super::report::Report;
 
@@ -15,8 +16,7 @@ use super::report::Report;
 pub(crate) fn answer(error: &clap::Error, typed: &[OsString]) -> Exit {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            // A closed standard output is no reason to fail.
-            let _ = error.print();
+            help::print(error);
             Exit::Code(if error.use_stderr() { code::USAGE } else { 0 })
         }
         _ => {

@@ -8,6 +8,7 @@ mod detached;
 mod doctor;
 mod evict;
 mod exit;
+mod help;
 mod interrupt;
 mod list;
 mod live;

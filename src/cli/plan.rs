@@ -81,7 +81,6 @@ pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal
         }
         lock
     };
-    let chain = chain().collect();
     let plan = Plan {
         lock,
         program: found,
@@ -91,7 +90,7 @@ pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal
         background,
         inherited,
         last_words,
-        chain,
+        chain: chain(),
         no_guarantee,
     };
     Ok(Meant { plan, codes, keys })
@@ -185,7 +184,7 @@ fn local_lock(
     let locks = Locks::open(place, args.loss.no_guarantee)
         .map_err(|error| if error.is_config() { Refusal::configuration(error) } else { Refusal::usage(error) })?;
     let value = args.session.value.map(OsString::into_vec);
-    Ok(Wanted { locks, keys, sharing, wait, value, program, ancestors: chain().collect() })
+    Ok(Wanted { locks, keys, sharing, wait, value, program, ancestors: chain() })
 }
 
 fn consul_lock(
@@ -212,7 +211,7 @@ fn consul_lock(
         keep_key: args.session.keep_key,
         no_guarantee: args.loss.no_guarantee,
         program,
-        ancestors: chain().filter_map(|session| session.parse().ok()).collect(),
+        ancestors: chain().into_iter().filter_map(|session| session.parse().ok()).collect(),
         more_keys: more.to_vec(),
         ..LockOptions::new(key.clone())
     };
@@ -229,11 +228,16 @@ fn consul_lock(
     Ok(LockPlan::Consul { client, options: Box::new(options) })
 }
 
-/// The runs that wait for this one, as far as the environment can be believed.
-fn chain() -> impl Iterator<Item = String> {
-    let chain = std::env::var("CONSUL_LOCK_CHAIN").unwrap_or_default();
-    let lines: Vec<_> = chain.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
-    lines.into_iter()
+/// Who waits for us, as far as the environment can be believed: the runs around this one, and the script that has
+/// acquired a lock. A run's own session is in both variables.
+pub(super) fn chain() -> Vec<String> {
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    let (runs, script) = (variable("CONSUL_LOCK_CHAIN"), variable("CONSUL_LOCK_SESSION"));
+    let mut chain: Vec<_> = runs.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    if !script.is_empty() && !chain.contains(&script) {
+        chain.push(script);
+    }
+    chain
 }
 
 /// How the flags ask to share the lock.

@@ -23,10 +23,10 @@ pub(super) struct Lease {
     #[arg(short = 'k', long, value_name = "DURATION", value_parser = duration::parse)]
     kill_after: Option<Duration>,
     /// Try a session that is bound to this health check instead of serfHealth; repeatable.
-    #[arg(long = "check", value_name = "ID", conflicts_with = "no_checks")]
+    #[arg(long = "check", hide_short_help = true, value_name = "ID", conflicts_with = "no_checks")]
     pub(super) checks: Vec<String>,
     /// Try a session that is bound to no health check.
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub(super) no_checks: bool,
     /// Warn, and do not fail, where a run could not keep its promise.
     #[arg(long)]

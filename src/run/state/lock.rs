@@ -133,8 +133,8 @@ impl Run {
 
 fn held_by_ancestor(session: &str) -> Refused {
     let message = format!(
-        "the run that started this one holds the same lock (session {session}): it waits for us, and we would wait for it \
-         for ever; use another key, or leave the inner run out"
+        "the run or the script that started this one holds the same lock (session {session}): it waits for us, and we would wait \
+         for it for ever; use another key, or leave the inner run out"
     );
     Refused::new(Class::Usage, message)
 }
