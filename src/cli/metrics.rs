@@ -128,7 +128,8 @@ impl Metrics {
             (
                 "consul_lock_unconfirmed_seconds",
                 "How long the last run's lock was in doubt, because a confirmation had failed.",
-                Some(seconds(self.unconfirmed + self.doubt)),
+                // The first confirmation is the request that took the lock, which was sent before it was held.
+                Some(seconds((self.unconfirmed + self.doubt).min(held))),
             ),
             ("consul_lock_last_run_timestamp_seconds", "When the last run ended.", Some(now)),
             (LAST_SUCCESS, "When a run last ended with exit code 0 while it held the lock.", last_success),
@@ -240,10 +241,15 @@ mod tests {
             urgent: false,
         };
         let mut metrics = metrics("k");
+        metrics.acquired = Some(Moment::now() - Duration::from_secs(60));
         metrics.note(&unconfirmed(3));
         metrics.note(&Note::Confirmed { after_trouble: Some(Duration::from_secs(4)) });
         assert!(metrics.text(Exit::Code(0), 5.0, None).contains("consul_lock_unconfirmed_seconds{key=\"k\"} 4\n"));
         metrics.note(&unconfirmed(20));
         assert!(metrics.text(Exit::Code(0), 5.0, None).contains("consul_lock_unconfirmed_seconds{key=\"k\"} 24\n"));
+        // No longer than it was held.
+        metrics.acquired = Some(Moment::now());
+        metrics.ended = metrics.acquired;
+        assert!(metrics.text(Exit::Code(0), 5.0, None).contains("consul_lock_unconfirmed_seconds{key=\"k\"} 0\n"));
     }
 }
