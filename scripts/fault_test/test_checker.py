@@ -2,7 +2,7 @@
 import json
 import unittest
 
-from . import checker
+from . import checker, worker
 
 MS = 1_000_000
 
@@ -91,6 +91,13 @@ class Records(unittest.TestCase):
         record = {"run": "a", "tool": "t", "host": "h", "shape": "s", "begun": 1, "ended": 2, "code": 76}
         runs = checker.read(beats("a", 0, 100, "7"), [json.dumps(record), json.dumps({**record, "run": "idle"})])
         self.assertEqual([(run.run, run.code, run.fence) for run in runs], [("a", 76, "7"), ("idle", 76, "-")])
+
+    def test_the_last_beat_is_the_last_that_is_whole(self):
+        one, two = beats("a", 0, 20)
+        self.assertEqual(worker.last_line(f"000 a - 1\n{one}\n{two}\n"), two)
+        for part in ("", "B", two[:4], two[:-2], two):
+            self.assertEqual(worker.last_line(f"000 a - 1\n{one}\n{part}"), one)
+        self.assertIsNone(worker.last_line(""))
 
 
 if __name__ == "__main__":

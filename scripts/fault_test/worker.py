@@ -38,6 +38,12 @@ def now():
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
+def last_line(tail):
+    """The last line that is whole at both ends: who reads while another process appends may see the beginning of the next."""
+    lines = tail.split("\n")[:-1]
+    return next((line for line in reversed(lines) if len(line.split()) == 5), None)
+
+
 class Worker(threading.Thread):
     """Runs one tool on one host until it is told to end."""
 
@@ -99,12 +105,13 @@ class Worker(threading.Thread):
         try:
             with open(self.beats, "rb") as beats:
                 beats.seek(max(0, beats.seek(0, os.SEEK_END) - 300))
-                lines = beats.read().splitlines()
+                tail = beats.read().decode()
         except FileNotFoundError:
             return None
-        if not lines:
+        line = last_line(tail)
+        if line is None:
             return None
-        kind, when, run, _fence, _pid = lines[-1].decode().split()
+        kind, when, run, _fence, _pid = line.split()
         if kind == "B" and now() - int(when) < within * 1e9:
             return run
         return None

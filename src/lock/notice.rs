@@ -63,7 +63,8 @@ pub enum Notice {
         /// The session that we go on under.
         session: SessionId,
     },
-    /// A request that takes the lock is about to be sent: what will be needed then can be got ready meanwhile.
+    /// A request that takes the lock is about to be sent, or will be as soon as the key is free: what will be needed then can be
+    /// got ready meanwhile.
     Asking,
     /// The lock was ours at a time not before this moment.
     Confirmed(Moment),

@@ -93,6 +93,9 @@ impl Attempt<'_> {
             let sent = Moment::now();
             let place = if self.queue.is_unusable() { Ok(Place::First) } else { self.find_place() };
             self.tell_place(place.as_ref().ok());
+            if let Ok(Place::First) = place {
+                (self.tell)(Notice::Asking);
+            }
             match place {
                 Ok(Place::First) => match first {
                     First::Watches(indexes) if self.slots() > 1 => {
