@@ -1,5 +1,5 @@
-//! The command's birth. Its process is made while Consul is being asked for the lock, in the shell's job, and sleeps until it
-//! hears what to add to its environment: then nothing but the execve(2) is left to do. Not through std's `spawn`, which waits for
+//! The command's birth. Its process is made while Consul is asked for the lock, or while we lead the line, in the shell's job, and
+//! sleeps until it hears what to add to its environment: then nothing but the execve(2) is left to do. Not through std's `spawn`, which waits for
 //! the execve(2): from a file system that hangs that may take for ever, and a guard that waits is no guard.
 
 use std::ffi::OsString;

@@ -31,7 +31,7 @@ pub(super) const QUICK_IN_A_ROW: u32 = 2;
 pub(super) const AGAIN: Duration = Duration::from_secs(1);
 
 /// When the one before us has got the lock, he has a command to start, and the machine and Consul have enough to do: our own
-/// looks can wait for so long, which is less than any command takes.
+/// looks can wait for so long. A command that is over sooner is followed that much later.
 const SETTLE: Duration = Duration::from_millis(3);
 
 /// The longest time without a look at the line; about as long as a session lives on whose owner does not renew it.
