@@ -128,6 +128,40 @@ fn a_waiter_sees_who_has_it_and_its_place_and_afterwards_nothing() {
 }
 
 #[test]
+fn who_is_far_behind_sees_who_has_it_now_and_what_is_typed_meanwhile_is_painted_over() {
+    let agent = Agent::plain();
+    let key = "deploy/far";
+    let mut holder = hold(&agent, &[], key);
+    let waiters: Vec<_> = (0..3).map(|_| waiter(&agent, &[], key, "exec sleep 1000").0).collect();
+    let mut terminal =
+        Pty::spawn(&at_terminal(consul_lock_on(&agent).args(["run", key, "-c", "read line; echo \"<$line>\""])));
+    let pid = |run: &Running| format!("(pid {} of ", run.pid());
+    let shows = |words: [String; 2]| {
+        move |screen: &[String]| screen.last().is_some_and(|line| words.iter().all(|part| line.contains(part)))
+    };
+    terminal.resize(120, 24);
+    terminal.expect_picture("the holder", PATIENCE, shows([", 3 before us; held ".into(), pid(&holder)]));
+
+    // The terminal echoes that over the line.
+    terminal.send("typed");
+    terminal.expect("typed", PATIENCE);
+    let whole = |screen: &[String]| screen.len() == 1 && screen[0].starts_with("waiting ");
+    terminal.expect_picture("the whole line again", PATIENCE, whole);
+
+    holder.signal(Signal::SIGTERM);
+    holder.wait(PATIENCE);
+    let next = pid(&waiters[0]);
+    terminal.expect_picture("the next holder", PATIENCE, shows([", 2 before us; held ".into(), next]));
+    for mut waiter in waiters.into_iter().rev() {
+        waiter.signal(Signal::SIGTERM);
+        waiter.wait(PATIENCE);
+    }
+    terminal.send("\n");
+    terminal.expect("<typed>", PATIENCE);
+    assert!(terminal.wait(PATIENCE).success());
+}
+
+#[test]
 fn a_lock_delay_and_a_holder_with_a_hostile_name_are_shown_and_an_interrupt_leaves_nothing() {
     let agent = Agent::plain();
     let key = "deploy/web";

@@ -14,7 +14,7 @@ use super::detached::{NotHere, keys};
 use super::exit::{Codes, Exit, code};
 use super::output::Output;
 use super::refusal::Refusal;
-use super::report::Report;
+use super::report::{self, Report};
 use super::run::last_word;
 use super::{plan, shell, stdout};
 use crate::guard::Inherited;
@@ -220,6 +220,7 @@ fn options(args: &AcquireArgs, until: Option<&Until>) -> Result<LockOptions, Ref
         no_guarantee: args.no_guarantee,
         detached: true,
         program: program.map(|name| name.trim_end().to_owned()),
+        is_watched: report::draws(args.output),
         ..LockOptions::new(key)
     })
 }

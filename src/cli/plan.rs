@@ -213,6 +213,7 @@ fn consul_lock(
         program,
         ancestors: chain().into_iter().filter_map(|session| session.parse().ok()).collect(),
         more_keys: more.to_vec(),
+        is_watched: report::draws(args.output),
         ..LockOptions::new(key.clone())
     };
     if options.session.is_none() {

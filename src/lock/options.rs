@@ -219,6 +219,9 @@ pub struct LockOptions {
     /// Sessions whose holders wait for whoever wants this lock, such as the runs that this one was started by. Where
     /// the lock cannot come free before one of them gives something up, that one is named as the holder.
     pub ancestors: Vec<SessionId>,
+    /// Somebody reads along who wants to know who has the lock now. Whoever is first or second in line sees that in any
+    /// case; with this the others look every 5 s, too, which costs Consul a request each time.
+    pub is_watched: bool,
 }
 
 impl LockOptions {
@@ -256,6 +259,7 @@ impl LockOptions {
             detached: false,
             program: None,
             ancestors: Vec::new(),
+            is_watched: false,
         }
     }
 

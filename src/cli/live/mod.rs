@@ -41,12 +41,14 @@ pub(crate) struct Screen {
     may_draw: bool,
     waiting: Option<Waiting>,
     drawn_at: Option<Moment>,
+    /// A job in the background has said in a line that it waits.
+    has_said: bool,
 }
 
 impl Screen {
     /// Standard error; a live line is drawn if that is `wanted` and standard error is the terminal that we work at.
     pub(crate) fn new(wanted: bool) -> Self {
-        Self { may_draw: wanted && is_capable(), waiting: None, drawn_at: None }
+        Self { may_draw: wanted && is_capable(), waiting: None, drawn_at: None, has_said: false }
     }
 
     /// Whether there may be a live line.
@@ -70,19 +72,24 @@ impl Screen {
         self.write_with_line(text);
     }
 
-    /// Shows what is waited for. In the background nothing is drawn, and `otherwise` is a line to be told instead.
+    /// Shows what is waited for. In the background nothing is drawn, and the first `otherwise` is told instead.
     pub(crate) fn show(&mut self, waiting: Waiting, otherwise: Option<&str>) {
         if self.waiting.replace(waiting).is_none() {
             sys::erase_before_stop();
         }
         match otherwise {
-            Some(line) if !is_in_foreground() => self.print(line),
+            Some(line) if !is_in_foreground() => {
+                if !std::mem::replace(&mut self.has_said, true) {
+                    self.print(line);
+                }
+            }
             _ => self.draw(),
         }
     }
 
     /// Takes the line away: the waiting is over.
     pub(crate) fn clear(&mut self) {
+        self.has_said = false;
         if self.waiting.take().is_some() {
             let erasure = self.erasure();
             if !erasure.is_empty() {
@@ -130,7 +137,7 @@ fn write(text: &str) {
 
 /// Whether standard error is a terminal that can take a line back, and the one that our job is controlled by: another
 /// one is somebody else's desk.
-fn is_capable() -> bool {
+pub(crate) fn is_capable() -> bool {
     let knows_how = !is_dumb();
     knows_how && stderr().is_terminal() && tcgetpgrp(stderr()).is_ok()
 }

@@ -24,8 +24,6 @@ pub(crate) struct Waiting {
     coloured: bool,
     reason: Option<Reason>,
     ahead: Option<usize>,
-    /// How many were before us when the holder was told of.
-    ahead_then: Option<usize>,
 }
 
 /// Why nobody but the holder has it.
@@ -40,7 +38,7 @@ enum Reason {
 impl Waiting {
     /// Somebody who has waited since `since`, for `key` as far as is known yet.
     pub(crate) fn new(key: String, since: Moment, coloured: bool) -> Self {
-        Self { key, since, coloured, reason: None, ahead: None, ahead_then: None }
+        Self { key, since, coloured, reason: None, ahead: None }
     }
 
     /// Takes in what is told at `now`; false if that is not about the waiting, which is then over or beside the point.
@@ -49,7 +47,6 @@ impl Waiting {
             Note::Waiting { key, holder } => {
                 self.wait_for(key);
                 self.reason = Some(Reason::Held(holder.record.clone(), Some(holder.session.to_string())));
-                self.ahead_then = self.ahead;
             }
             Note::WaitingHere { key, holder } => {
                 self.wait_for(key);
@@ -62,7 +59,6 @@ impl Waiting {
             Note::Ahead { key, ahead } => {
                 self.wait_for(key);
                 self.ahead = Some(*ahead);
-                self.ahead_then = self.ahead_then.or(self.ahead);
             }
             _ => return false,
         }
@@ -73,7 +69,7 @@ impl Waiting {
     fn wait_for(&mut self, key: &Key) {
         if key.as_str() != self.key {
             self.key = key.to_string();
-            (self.ahead, self.ahead_then) = (None, None);
+            self.ahead = None;
             self.reason = None;
         }
     }
@@ -84,7 +80,6 @@ impl Waiting {
         // From the longest to the shortest.
         let reasons = match &self.reason {
             None => vec![],
-            Some(Reason::Held(..)) if !self.knows_holder() => vec![],
             Some(Reason::Held(Some(record), _)) => {
                 let [program, user, host] = [&record.command, &record.user, &record.host].map(|text| plain(text));
                 let held = record.age().map_or_else(|| "held".to_owned(), |age| format!("held {}", show(age)));
@@ -125,11 +120,6 @@ impl Waiting {
         let least = cut(choices.last().map_or("", String::as_str), room);
         let line = choices.into_iter().find(|choice| columns(choice) <= room).unwrap_or(least);
         self.paint(&line)
-    }
-
-    /// Who is far behind does not hear of each new holder. As the first or the second one does.
-    fn knows_holder(&self) -> bool {
-        self.ahead.is_none_or(|ahead| ahead <= 1) || self.ahead == self.ahead_then
     }
 
     fn paint(&self, line: &str) -> String {

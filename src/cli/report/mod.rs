@@ -12,7 +12,7 @@ use consul_lock::clock::Moment;
 use consul_lock::lock::Key;
 use nix::sys::signal::Signal;
 
-use super::live::Waiting;
+use super::live::{self, Waiting};
 use super::output::{ColorArg, LogFormat, Output};
 use crate::guard::LastWords;
 use crate::run::Note;
@@ -41,7 +41,7 @@ pub(crate) struct Report {
     keys: Vec<Key>,
     format: Format,
     level: Level,
-    color: ColorArg,
+    output: Output,
     writer: Option<Writer>,
     /// What the live line shows, while there is one.
     waiting: Option<Waiting>,
@@ -68,7 +68,7 @@ impl Report {
             LogFormat::Text => Format::Text(Text::new(&keys, first_signal, output.color)),
             LogFormat::Json => Format::Json(Json::new(keys.clone())),
         };
-        Self { keys, format, level, color: output.color, writer: None, waiting: None, dropped: 0 }
+        Self { keys, format, level, output, writer: None, waiting: None, dropped: 0 }
     }
 
     /// Takes a note and queues what is to be told of it; never waits, but for the live line to be gone before anything else
@@ -84,8 +84,7 @@ impl Report {
         if line.is_none() && self.waiting.is_none() {
             return;
         }
-        let wants_live = matches!(self.format, Format::Text(_)) && self.level >= Level::Normal;
-        let mut writer = self.writer.take().unwrap_or_else(|| Writer::start(wants_live));
+        let mut writer = self.writer.take().unwrap_or_else(|| Writer::start(wants_line(self.output)));
         self.tell_of_dropped(&writer);
         let queued = match (self.picture(note, &writer), line) {
             (Some(waiting), line) => writer.live(waiting, line),
@@ -101,7 +100,7 @@ impl Report {
         if !writer.may_draw() {
             return None;
         }
-        let (now, colour) = (Moment::now(), is_coloured(self.color));
+        let (now, colour) = (Moment::now(), is_coloured(self.output.color));
         let mut waiting = self.waiting.clone().unwrap_or_else(|| Waiting::new(names(&self.keys), now, colour));
         if waiting.on(note, now) {
             self.waiting = Some(waiting.clone());
@@ -138,6 +137,15 @@ impl Report {
         };
         write_last(line);
     }
+}
+
+/// Whether somebody who waits is shown a live line.
+pub(crate) fn draws(output: Output) -> bool {
+    wants_line(output) && live::is_capable()
+}
+
+fn wants_line(output: Output) -> bool {
+    output.log_format == LogFormat::Text && !output.quiet
 }
 
 /// So many keys are named; of more, the first ones and a number.

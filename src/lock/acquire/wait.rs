@@ -85,6 +85,7 @@ impl Attempt<'_> {
     /// Waits until the key is worth another look: as the first in line, until it changes from what it was; behind somebody,
     /// until that one is gone.
     pub(super) fn wait_in_line(&mut self, first: &First) -> Result<ReadResult, Error> {
+        let mut has_just_looked = true;
         loop {
             self.keep_session()?;
             if self.time_is_up() {
@@ -109,6 +110,9 @@ impl Attempt<'_> {
                     }
                 },
                 Ok(Place::Behind { last, ahead }) => {
+                    if ahead > 1 && self.options.is_watched && !std::mem::take(&mut has_just_looked) {
+                        self.look_on()?;
+                    }
                     if let Some(seen) = self.wait_behind(&last, ahead)? {
                         return Ok(Ok(seen));
                     }
@@ -173,7 +177,8 @@ impl Attempt<'_> {
     pub(super) fn wait_behind(&mut self, last: &Entry, ahead: usize) -> Result<Option<Seen>, Error> {
         let look_at = Moment::now() + look_after(ahead, self.third());
         loop {
-            let wait = if ahead == 1 { self.third().min(PASS_AFTER) } else { self.third() };
+            let looks = ahead == 1 || self.options.is_watched;
+            let wait = if looks { self.third().min(PASS_AFTER) } else { self.third() };
             match self.block(&last.key, last.modify_index, wait)? {
                 Ok(seen) => {
                     self.patience.answered();
@@ -201,26 +206,19 @@ impl Attempt<'_> {
             if Moment::now() >= look_at || self.time_is_up() || !self.queue.is_joined() {
                 return Ok(None);
             }
+            if self.options.is_watched {
+                self.look_on()?;
+            }
         }
     }
 
     /// What the first in line is free to take, by its record; the line is strict, and what the first may not have nobody
     /// behind it takes.
     pub(super) fn look_past_the_first(&mut self, first: &Entry) -> Result<Option<Seen>, Error> {
-        let seen = match self.look() {
-            Ok(seen) => seen,
-            Err((error, sent)) => return self.retry_later(error, sent).map(|()| None),
-        };
+        let Some((seen, standings)) = self.look_on()? else { return Ok(None) };
         let slots = self.slots().min(Record::read(&first.value).map_or(1, |record| record.limit));
-        let entries = slots::arrange(self.key, self.slots(), seen.entry.as_ref(), &seen.below);
-        self.delay.observe(&entries, Moment::now());
-        let standing = |entry: Option<&Entry>| Standing::of(entry, &self.session.id);
-        let standings: Vec<_> = (1..=slots).zip(entries.into_iter().map(standing)).collect();
-        if let [(_, Standing::Held(holder)), ..] = standings.as_slice() {
-            self.begin_to_wait(holder.clone())?;
-        }
-        let free: Vec<_> = standings
-            .into_iter()
+        let free: Vec<_> = (1..=slots)
+            .zip(standings)
             .filter(|(_, standing)| matches!(standing, Standing::Missing | Standing::Free(_)))
             .collect();
         // Once it was tried, it must be free for as long again.
@@ -230,6 +228,30 @@ impl Attempt<'_> {
         }
         self.free_before = free;
         Ok(None)
+    }
+
+    /// Looks at the slots without taking any, and tells who has them now.
+    fn look_on(&mut self) -> Result<Option<(Seen, Vec<Standing>)>, Error> {
+        let seen = match self.look() {
+            Ok(seen) => seen,
+            Err((error, sent)) => return self.retry_later(error, sent).map(|()| None),
+        };
+        let entries = slots::arrange(self.key, self.slots(), seen.entry.as_ref(), &seen.below);
+        self.delay.observe(&entries, Moment::now());
+        let standings: Vec<_> = entries.iter().map(|entry| Standing::of(*entry, &self.session.id)).collect();
+        let holder = |standing: &Standing| match standing {
+            Standing::Held(holder) => Some(holder.clone()),
+            _ => None,
+        };
+        match (standings.iter().map(holder).collect(), self.delay.known(Moment::now())) {
+            (Some(holders), _) => {
+                let holder = self.whom(holders)?;
+                self.begin_to_wait(holder)?;
+            }
+            (None, Some(left)) => self.tell_delay(Some(left)),
+            (None, None) => {}
+        }
+        Ok(Some((seen, standings)))
     }
 
     /// A third of the TTL, so that the session is renewed in time; and no longer than Consul lets a query wait.
@@ -267,13 +289,18 @@ impl Attempt<'_> {
         if self.time_is_up() {
             return Err(Error::Delayed { key: self.key.clone() });
         }
-        if !std::mem::replace(&mut self.told_delay, true) {
-            (self.tell)(Notice::Delayed { key: self.key.clone(), left: known });
-            self.told = None;
-        }
+        self.tell_delay(known);
         // In parts, so that the session is renewed meanwhile.
         let pause = known.unwrap_or_else(delay_pause).min(self.third());
         Ok(self.stop.pause(self.time_left().map_or(pause, |left| pause.min(left)))?)
+    }
+
+    /// Tells that nobody may have the key for so long, once after each holder.
+    fn tell_delay(&mut self, left: Option<Duration>) {
+        if !std::mem::replace(&mut self.told_delay, true) {
+            (self.tell)(Notice::Delayed { key: self.key.clone(), left });
+            self.told = None;
+        }
     }
 }
 
