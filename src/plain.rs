@@ -10,6 +10,18 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     if text.contains(is_active) { Cow::Owned(text.replace(is_active, " ")) } else { Cow::Borrowed(text) }
 }
 
+/// Most characters of a name in a message; a file's name has no more than 255, and hardly ever so many.
+const LONGEST: usize = 100;
+
+/// As [`plain`], but of a name that somebody made as long as a book only the beginning.
+#[must_use]
+pub fn brief(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => Cow::Owned(format!("{}…", plain(&text[..end]))),
+        None => plain(text),
+    }
+}
+
 /// `text`, which is JSON, with each such character as `\u` and four hex digits. It means the same to a program: JSON has them within
 /// its strings only.
 #[must_use]
@@ -50,6 +62,12 @@ mod tests {
             assert!(!shown.contains(is_active) && shown.starts_with(' '), "{active:?}");
         }
         assert!(matches!(plain("bäckup 備份 100%"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn of_an_endless_name_the_beginning_is_shown() {
+        let [long, longer] = [LONGEST, LONGEST + 1].map(|length| "ü".repeat(length));
+        assert_eq!((brief(&long), brief(&longer)), (Cow::Borrowed(&*long), Cow::Borrowed(&*format!("{long}…"))));
     }
 
     proptest! {

@@ -117,6 +117,17 @@ fn holders_that_are_not_ours_are_shown_as_what_they_are() {
     assert_eq!(status(&agent, "config").1["holders"][0]["value"], Value::Null);
     agent.put(&format!("/v1/kv/binary?acquire={session}"), [0xff, 0x00, 0x1b]);
     assert!(lines(&agent, "binary").1.contains(&"  value    3 bytes, no text".to_owned()));
+    // A record of more than a screen: its beginning, wherever it is named.
+    let book = "book".repeat(20_000);
+    let record = json!({"host": book, "pid": 9, "user": book, "command": book, "acquired_at": "2026-01-01T00:00:00Z",
+        "lock_delay": "15s", "run": "r", "tool": "t"});
+    agent.put(&format!("/v1/kv/huge?acquire={session}&flags={LOCK_FLAGS}"), record.to_string());
+    for command in [&["status", "huge"][..], &["list", "huge"], &["wait", "-w0", "huge"], &["run", "-n", "huge", "-c:"]]
+    {
+        let ended = run_on(&agent, command);
+        let said = ended.stdout + &ended.stderr;
+        assert!(said.contains("bookbook") && said.len() < 1000, "{command:?}: {} bytes", said.len());
+    }
 
     let mut theirs = Command::new(consul_binary());
     theirs.env("CONSUL_HTTP_ADDR", agent.http_addr());

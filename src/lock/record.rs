@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::options::Sharing;
-use crate::plain::plain;
+use crate::plain::brief;
 
 /// The value of a held key, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,7 +137,7 @@ impl Record {
 impl std::fmt::Display for Record {
     /// Who it is, in a few words: `backup (pid 71 of root on web1)`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [command, user, host] = [&self.command, &self.user, &self.host].map(|text| plain(text));
+        let [command, user, host] = [&self.command, &self.user, &self.host].map(|text| brief(text));
         write!(f, "{command} (pid {} of {user} on {host})", self.pid)
     }
 }

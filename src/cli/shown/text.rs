@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use consul_lock::consul::{Behavior, SessionInfo};
 use consul_lock::duration;
-use consul_lock::plain::plain;
+use consul_lock::plain::{brief, plain};
 
 use super::{Delay, Holder, Shown, Waiter, Who};
 
@@ -78,7 +78,7 @@ impl Holder {
     /// Who it is, by its own words, or else by what can be seen of it.
     pub(crate) fn name(&self) -> String {
         self.who.text().unwrap_or_else(|| match &self.info {
-            Some(info) => format!("{} on {} ({})", self.client, plain(&info.node), plain(&info.name)),
+            Some(info) => format!("{} on {} ({})", self.client, plain(&info.node), brief(&info.name)),
             None => match &self.session {
                 Some(session) => format!("{} (session {session})", self.client),
                 None => "a process of this machine".to_owned(),
@@ -144,11 +144,11 @@ impl Who {
     pub(crate) fn text(&self) -> Option<String> {
         let pid = self.pid?;
         let part = |word: &str, text: &Option<String>| {
-            text.as_ref().map_or_else(String::new, |text| format!(" {word} {}", plain(text)))
+            text.as_ref().map_or_else(String::new, |text| format!(" {word} {}", brief(text)))
         };
         let place = format!("pid {pid}{}{}", part("of", &self.user), part("on", &self.host));
         Some(match &self.program {
-            Some(program) => format!("{} ({place})", plain(program)),
+            Some(program) => format!("{} ({place})", brief(program)),
             None => place,
         })
     }
@@ -164,7 +164,7 @@ fn describe(info: &SessionInfo) -> [String; 2] {
     let checks: Vec<_> = info.node_checks.iter().chain(&info.service_checks).map(|check| plain(check)).collect();
     let checks = if checks.is_empty() { "no checks".to_owned() } else { format!("checks {}", checks.join(", ")) };
     [
-        format!("{}, on node {}", plain(name), plain(&info.node)),
+        format!("{}, on node {}", brief(name), plain(&info.node)),
         format!("{ttl}, lock delay {}, behavior {behavior}, {checks}", duration::show(info.lock_delay)),
     ]
 }
