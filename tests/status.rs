@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::process::Command;
 
@@ -28,6 +29,32 @@ fn lines(agent: &Agent, key: &str) -> (Option<i32>, Vec<String>) {
     let ended = run_on(agent, &["status", key]);
     assert_eq!(ended.stderr, "");
     (ended.code(), ended.stdout.lines().map(str::to_owned).collect())
+}
+
+/// The fields of the object, its holders, waiters and delay are those of the page.
+#[track_caller]
+fn expect_documented(held: &Value, delay: &Value) {
+    let page = include_str!("../docs/json.md");
+    let in_code = |text: &str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let names = |object: &Value| object.as_object().expect("an object").keys().cloned().collect::<BTreeSet<_>>();
+    let tables = page.split("\n\n").filter(|block| block.starts_with("| field |"));
+    let mut tables = tables.map(|table| {
+        table.lines().skip(2).flat_map(|row| in_code(&row[..row[1..].find('|').expect("a cell") + 1])).collect()
+    });
+    assert_eq!(tables.next(), Some(names(held)));
+    assert_eq!(tables.next(), Some(names(&held["holders"][0])));
+    let paragraph = |start: &str| {
+        let block = page.split("\n\n").find(|block| block.starts_with(start)).expect("a paragraph");
+        in_code(block)
+            .into_iter()
+            .filter(|name| !["local", "--watch"].contains(&name.as_str()))
+            .collect::<BTreeSet<_>>()
+    };
+    assert_eq!(paragraph("One who **waits**"), names(&held["queue"][0]));
+    let within = &delay["last_holder"];
+    assert_eq!(paragraph("A **lock delay**"), &names(delay) | &names(within));
+    let info = page.lines().find(|line| line.starts_with("| `session_info`")).expect("a row");
+    assert!(names(&held["holders"][0]["session_info"]).is_subset(&in_code(info).into_iter().collect()), "{info}");
 }
 
 #[test]
@@ -88,6 +115,7 @@ fn a_held_lock_is_shown_with_its_holder_its_session_and_its_line() {
         (Some(1), &json!(10.0), &json!(null))
     );
     assert_eq!(lost["lock_delay"]["last_holder"]["pid"], json!(holder.pid().as_raw()));
+    expect_documented(&held, &lost["lock_delay"]);
     let (_, text) = lines(&agent, &key);
     assert!(text[1].starts_with("  delay    of 10 s at most, if it is not over: sh (pid "), "{text:#?}");
 }

@@ -165,6 +165,7 @@ fn seconds(time: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use consul_lock::lock::{Detachment, Limit, Sharing};
 
     /// The fields that docs/events.md has for an event.
     fn documented(event: &str) -> Vec<&'static str> {
@@ -198,5 +199,26 @@ mod tests {
             documented.sort_unstable();
             assert_eq!(fields, documented, "{line}");
         }
+    }
+
+    #[test]
+    fn each_field_of_a_record_is_documented_and_no_other() {
+        let limit = Sharing::Limit(Limit::new(2).expect("a limit"));
+        let detached = Some(Detachment { own_session: true, keep_key: false, keys: 1 });
+        let record = Record { detached, ..Record::new(None, Duration::ZERO).sharing(limit).released() };
+        let Ok(Value::Object(fields)) = serde_json::to_value(Record { shared: true, ..record }) else {
+            panic!("a map")
+        };
+        let (_, page) =
+            include_str!("../../../docs/events.md").split_once("\n## The holder record\n").expect("a chapter");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+        let mut documented: Vec<_> = rows.clone().filter_map(|row| row.split('`').next()).collect();
+        documented.sort_unstable();
+        let mut told: Vec<_> = fields.keys().map(String::as_str).collect();
+        told.sort_unstable();
+        assert_eq!(told, documented);
+        let within = rows.clone().find(|row| row.starts_with("detached")).expect("a row");
+        let object = fields["detached"].as_object().expect("an object");
+        assert!(object.keys().all(|field| within.contains(&format!("`{field}`"))), "{within}");
     }
 }
