@@ -123,6 +123,12 @@ fn the_long_help_has_every_flag_and_examples() {
         let examples: Vec<_> = examples.lines().filter(|line| line.contains("consul-lock run ")).collect();
         assert!(examples.len() >= 3, "{examples:#?}");
     }
+    let commands = "acquire renew release status list wait evict doctor completions man";
+    for command in commands.split(' ') {
+        let long = typed(&[command, "--help"]).stdout;
+        let (_, examples) = long.split_once("Examples:\n").unwrap_or_else(|| panic!("{command}: {long}"));
+        assert!(examples.contains(&format!("consul-lock {command} ")), "{examples}");
+    }
     let [short, long] = ["-h", "--help"].map(|flag| typed(&["run", flag]).stdout);
     assert!(!short.contains("--monitor-retries") && long.contains("--monitor-retries"), "{short}");
 }

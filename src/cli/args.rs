@@ -14,6 +14,7 @@ use super::completions::{self, CompletionsArgs};
 use super::connection::Connection;
 use super::doctor::DoctorArgs;
 use super::evict::EvictArgs;
+use super::examples;
 use super::list::ListArgs;
 use super::man::{self, ManArgs};
 use super::output::Output;
@@ -23,25 +24,10 @@ use super::signal;
 use super::status::StatusArgs;
 use super::wait::WaitArgs;
 
-const EXAMPLES: &str = "\
-Examples:
-  # on the first machine that gets there, and on no other at the same time
-  consul-lock run cron/backup -- /usr/local/bin/backup --full
-  consul-lock run -n cron/report -c 'make report && make publish'    # give up at once if somebody else does it
-  consul-lock run -w 10m deploy/web -- ./deploy.sh
-  consul-lock run db/eu db/us -- ./migrate                           # both, or wait
-  consul-lock run --local cron/backup -- backup                      # this machine alone, no Consul";
-
-const DOCTOR_EXAMPLES: &str = "\
-Examples:
-  consul-lock doctor                      # address, certificates, leader, token
-  consul-lock doctor cron/backup          # and the ACL rules for this lock, to paste where one is missing
-  consul-lock doctor --json cron/backup   # for programs";
-
 /// Runs a command while holding a Consul lock; it and everything it started is dead before anybody else can hold the
 /// lock.
 #[derive(Debug, Parser)]
-#[command(name = "consul-lock", version, propagate_version = true, max_term_width = 100, after_long_help = EXAMPLES)]
+#[command(name = "consul-lock", version, propagate_version = true, max_term_width = 100, after_long_help = examples::RUN)]
 pub(crate) struct Line<C: Subcommand> {
     #[command(subcommand)]
     pub(crate) command: C,
@@ -56,20 +42,24 @@ pub(crate) enum Command {
     Hold(Hold),
     #[command(about = first_line(acquire::ABOUT), long_about = acquire::ABOUT, after_long_help = acquire::EXAMPLES)]
     Acquire(Box<AcquireArgs>),
-    #[command(about = first_line(renew::ABOUT), long_about = renew::ABOUT)]
+    #[command(about = first_line(renew::ABOUT), long_about = renew::ABOUT, after_long_help = examples::RENEW)]
     Renew(Box<RenewArgs>),
-    #[command(about = first_line(release::ABOUT), long_about = release::ABOUT)]
+    #[command(about = first_line(release::ABOUT), long_about = release::ABOUT, after_long_help = examples::RELEASE)]
     Release(Box<ReleaseArgs>),
     /// Show who holds a lock, since when, from where, and who waits for it.
+    #[command(after_long_help = examples::STATUS)]
     Status(Box<StatusArgs>),
     /// List the locks below a prefix.
+    #[command(after_long_help = examples::LIST)]
     List(Box<ListArgs>),
     /// Wait until nobody holds a lock.
+    #[command(after_long_help = examples::WAIT)]
     Wait(Box<WaitArgs>),
     /// Take a lock from its holder by ending its session.
+    #[command(after_long_help = examples::EVICT)]
     Evict(Box<EvictArgs>),
     /// Check all that a lock needs, each with its mend.
-    #[command(after_long_help = DOCTOR_EXAMPLES)]
+    #[command(after_long_help = examples::DOCTOR)]
     Doctor(Box<DoctorArgs>),
     /// Print completions for a shell.
     #[command(after_long_help = completions::EXAMPLES)]
@@ -91,7 +81,7 @@ fn first_line(about: &str) -> String {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Hold {
     /// Hold the lock while a command runs.
-    #[command(after_long_help = EXAMPLES)]
+    #[command(after_long_help = examples::RUN)]
     Run(Box<RunArgs>),
 }
 

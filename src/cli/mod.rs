@@ -7,6 +7,7 @@ mod connection;
 mod detached;
 mod doctor;
 mod evict;
+mod examples;
 mod exit;
 mod help;
 mod interrupt;
