@@ -77,7 +77,10 @@ impl Wanted {
             }
         };
         // Dated now, and not when the waiting began.
-        let record = || Record { run: run.to_owned(), ..Record::new(self.program.as_deref(), Duration::ZERO) };
+        let record = || {
+            let record = Record::new(self.program.as_deref(), Duration::ZERO).sharing(self.sharing);
+            Record { run: run.to_owned(), ..record }
+        };
         let value = self.value.clone().unwrap_or_else(|| record().to_value());
         let fence = held.take_fence(run, &value).map_err(|error| refuse(&error))?;
         Ok(Claim { key: key.clone(), fence, held })
