@@ -98,6 +98,10 @@ fn a_semaphore_of_three_has_three_holders_at_most_each_in_a_slot_of_its_own() {
         assert_eq!((ended.code(), ended.stdout.as_str()), (Some(75), ""), "{}", ended.stderr);
         assert!(ended.stderr.contains("all 3 slots of k are held, one of them by sh (pid "), "{}", ended.stderr);
     }
+    // Whoever is stopped by another limit is told of it.
+    let ended = run(dir.path(), &["-w0.3", "--limit=2", "k", "-c", "echo ran"]);
+    let hint = "k is held with another limit, 3 and not 2, by sh (pid ";
+    assert!(ended.code() == Some(75) && ended.stderr.matches(hint).count() == 1, "{}", ended.stderr);
     let mut interrupted = start(dir.path(), &["--limit", "3", "k", "-c", "echo ran"]);
     let mut waiter = start(dir.path(), &["--limit", "3", "k", "-c", "echo slot $CONSUL_LOCK_SLOT"]);
     await_waiters(dir.path(), "k.consul-lock+3", 2);
@@ -121,6 +125,7 @@ fn a_semaphore_of_three_has_three_holders_at_most_each_in_a_slot_of_its_own() {
     end(first);
     let ended = waiter.wait(PATIENCE);
     assert_eq!((ended.code(), ended.stdout.trim()), (Some(0), slot.as_str()), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("another limit"), "{}", ended.stderr);
 
     // The lock is held by whoever has any slot of it, the first or not.
     let mut others = others.map(|other| (other.stdout(), other));
