@@ -223,6 +223,10 @@ mod jobs {
         let mut desk = Desk::new();
         desk.line("run -- sh -c 'read -r x; echo \"go\"\"t $x\"' &");
         desk.expect_state("sh", 'T');
+        // A shell that has not heard of the stop yet takes the job for a running one, and `fg` sends it no SIGCONT.
+        eventually("the shell knows that its job is stopped", SOON, || {
+            desk.line("jobs").contains("Stopped").then_some(())
+        });
         desk.start("fg");
         desk.expect_state("sh", 'S');
         desk.pty.send("hello\n");

@@ -68,9 +68,9 @@ impl Metrics {
         let now = Moment::now();
         match note {
             Note::Acquired { .. } => self.acquired = Some(now),
-            Note::Unconfirmed { since, .. } => self.doubt = *since,
+            Note::Unconfirmed { since, .. } => self.doubt = self.in_doubt(*since, now),
             Note::Confirmed { after_trouble: Some(time) } => {
-                self.unconfirmed += *time;
+                self.unconfirmed += self.in_doubt(*time, now);
                 self.doubt = Duration::ZERO;
             }
             Note::Lost { .. } => self.lost = true,
@@ -80,6 +80,12 @@ impl Metrics {
             }
             _ => {}
         }
+    }
+
+    /// The part of a time without confirmation, which ends at `now` or before, that the lock was held: the first
+    /// confirmation is the request that took the lock, and it was sent before there was a lock to doubt.
+    fn in_doubt(&self, unconfirmed: Duration, now: Moment) -> Duration {
+        self.acquired.map_or(Duration::ZERO, |acquired| unconfirmed.min(now.since(acquired)))
     }
 
     /// Writes the file in one step: whoever reads it sees the one before or this one.
@@ -128,8 +134,7 @@ impl Metrics {
             (
                 "consul_lock_unconfirmed_seconds",
                 "How long the last run's lock was in doubt, because a confirmation had failed.",
-                // The first confirmation is the request that took the lock, which was sent before it was held.
-                Some(seconds((self.unconfirmed + self.doubt).min(held))),
+                Some(seconds(self.unconfirmed + self.doubt)),
             ),
             ("consul_lock_last_run_timestamp_seconds", "When the last run ended.", Some(now)),
             (LAST_SUCCESS, "When a run last ended with exit code 0 while it held the lock.", last_success),
@@ -231,15 +236,18 @@ mod tests {
         assert!(text.contains("consul_lock_exit_code{key=\"k\"} 130\n") && !text.contains(LAST_SUCCESS), "{text}");
     }
 
-    #[test]
-    fn doubt_is_summed_and_counts_until_the_end_if_nothing_ended_it() {
-        let unconfirmed = |seconds| Note::Unconfirmed {
+    fn unconfirmed(seconds: u64) -> Note {
+        Note::Unconfirmed {
             trouble: String::new(),
             since: Duration::from_secs(seconds),
             left: Duration::ZERO,
             first: true,
             urgent: false,
-        };
+        }
+    }
+
+    #[test]
+    fn doubt_is_summed_and_counts_until_the_end_if_nothing_ended_it() {
         let mut metrics = metrics("k");
         metrics.acquired = Some(Moment::now() - Duration::from_secs(60));
         metrics.note(&unconfirmed(3));
@@ -247,9 +255,19 @@ mod tests {
         assert!(metrics.text(Exit::Code(0), 5.0, None).contains("consul_lock_unconfirmed_seconds{key=\"k\"} 4\n"));
         metrics.note(&unconfirmed(20));
         assert!(metrics.text(Exit::Code(0), 5.0, None).contains("consul_lock_unconfirmed_seconds{key=\"k\"} 24\n"));
-        // No longer than it was held.
-        metrics.acquired = Some(Moment::now());
-        metrics.ended = metrics.acquired;
-        assert!(metrics.text(Exit::Code(0), 5.0, None).contains("consul_lock_unconfirmed_seconds{key=\"k\"} 0\n"));
+    }
+
+    #[test]
+    fn what_was_not_held_yet_is_not_in_doubt() {
+        // The request that took the lock is the first confirmation: sent 5 s ago, answered 3 s ago.
+        let (mut after_trouble, mut unended) = (metrics("k"), metrics("k"));
+        let acquired = Moment::now() - Duration::from_secs(3);
+        (after_trouble.acquired, unended.acquired) = (Some(acquired), Some(acquired));
+        after_trouble.note(&Note::Confirmed { after_trouble: Some(Duration::from_secs(5)) });
+        unended.note(&unconfirmed(5));
+        let held = Moment::now().since(acquired);
+        for (metrics, sum) in [(&after_trouble, after_trouble.unconfirmed), (&unended, unended.doubt)] {
+            assert!(sum >= Duration::from_secs(3) && sum <= held, "{metrics:?}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use consul_lock::consul::{Behavior, SessionId};
@@ -120,6 +121,12 @@ fn keys(args: &RunArgs) -> Result<Vec<Key>, Refusal> {
         }
         [dir] if args.local.local.is_some() && dir.starts_with('/') => {
             return Err(Refusal::usage(format!("\"{dir}\" is no key: did you mean --local={dir} and a key after it?")));
+        }
+        // Both would be locked, elsewhere than those who name the folder lock, and nothing would tell.
+        [dir, key, ..] if matches!(args.local.local, Some(None)) && Path::new(dir).is_dir() => {
+            return Err(Refusal::usage(format!(
+                "\"{dir}\" is a folder here: did you mean --local={dir} {key}? If it is a key as well, write it behind another one"
+            )));
         }
         _ => {}
     }
