@@ -132,7 +132,7 @@ fn no_wait_does_not_retry_an_agent_that_is_not_there() {
 #[test]
 fn a_proxy_in_front_may_have_consul_below_a_path_and_ask_for_a_password() {
     let agent = Agent::plain();
-    let proxy = Proxy::start_below("/front/consul", &agent.http_addr());
+    let mut proxy = Proxy::start_below("/front/consul", &agent.http_addr());
     let addr = format!("{}/front/consul/", proxy.addr());
     expect_held(consul_lock_at(&addr).env("CONSUL_HTTP_AUTH", "anna:pa:ss"), &[]);
     let seen = proxy.requests();
@@ -143,6 +143,15 @@ fn a_proxy_in_front_may_have_consul_below_a_path_and_ask_for_a_password() {
         assert_eq!(request.header("authorization"), Some("Basic YW5uYTpwYTpzcw=="), "{request:?}");
     }
     assert_nothing_left(&agent);
+
+    // Without the password nobody is denied by Consul.
+    proxy.rules(vec![Rule::new(Fault::Status(401, "who is there?".into()))]);
+    let said = expect_refused(&mut consul_lock_at(&addr), &[], 78);
+    assert!(
+        said.contains("401 who is there?") && said.contains("CONSUL_HTTP_AUTH") && !said.contains("policy"),
+        "{said}"
+    );
+    proxy.rules(Vec::new());
 
     // Without the path nobody who answers is Consul.
     let said = expect_refused(&mut consul_lock_at(&proxy.addr()), &[], 78);
