@@ -69,6 +69,22 @@ fn a_string_is_run_by_the_shell() {
 }
 
 #[test]
+fn what_a_script_writes_through_a_process_that_outlives_it_all_arrives() {
+    let agent = Agent::plain();
+    // All is in the pipe, and the script at its end, before its reader begins.
+    let script = r#"exec > >(sleep 0.5; while read -r line; do echo "got $line"; done); seq 3000; exit 5"#;
+    let key = unique_key("outlived");
+    let mut run = Running::start(consul_lock_on(&agent).args(["run", "-v", &key, "--", "bash", "-c", script]));
+    run.expect_stderr("the command ended with code 5", PATIENCE);
+    run.expect_stdout("got 1\n", PATIENCE);
+    let ended = run.wait(PATIENCE);
+    assert_eq!(ended.code(), Some(5), "{}", ended.stderr);
+    assert!(ended.stdout.lines().eq((1..=3000).map(|number| format!("got {number}"))), "{}", ended.stdout.len());
+    assert!(!ended.stderr.contains("ended bash"), "{}", ended.stderr);
+    agent.expect_nothing_left();
+}
+
+#[test]
 fn standard_streams_and_directory_are_the_callers() {
     let agent = Agent::plain();
     let dir = tempfile::tempdir().unwrap();

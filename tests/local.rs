@@ -114,6 +114,32 @@ fn a_directory_is_used_as_it_is_or_refused_with_78() {
 }
 
 #[test]
+fn a_folder_without_its_equals_sign_is_not_taken_for_a_second_key() {
+    let (dir, key) = (TempDir::new().unwrap(), unique_key("folder"));
+    let (folder, other) = (format!("locks-{}", key.replace('/', "-")), unique_key("other"));
+    std::fs::create_dir(dir.path().join(&folder)).unwrap();
+    let run = |args: &[&str]| {
+        let mut command = consul_lock();
+        command.current_dir(dir.path()).arg("run").args(args).args(["-c", "echo ran"]);
+        Running::start(&mut command).wait(PATIENCE)
+    };
+    let refused = run(&["--local", &folder, &key]);
+    assert_eq!((refused.code(), refused.stdout.as_str()), (Some(64), ""), "{}", refused.stderr);
+    let meant = format!("\"{folder}\" is a folder here: did you mean --local={folder} {key}?");
+    assert!(refused.stderr.contains(&meant), "{}", refused.stderr);
+
+    // What is meant can be said: the folder, a key that is called like it, both as keys.
+    let named = format!("--local={folder}");
+    for args in [[named.as_str(), &key].as_slice(), &["--local", &folder], &["--local", &key, &folder]] {
+        let ended = run(args);
+        assert_eq!((ended.code(), ended.stderr.as_str()), (Some(0), ""), "{args:?}");
+    }
+    // Two keys where there is no such folder.
+    assert_eq!(run(&["--local", &other, &key]).code(), Some(0));
+    assert!(dir.path().join(&folder).join(key.replace('/', "%2F") + ".consul-lock").exists());
+}
+
+#[test]
 fn files_have_the_keys_name_and_stay() {
     let dir = TempDir::new().unwrap();
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();

@@ -98,6 +98,10 @@ fn a_semaphore_of_three_has_three_holders_at_most_each_in_a_slot_of_its_own() {
         assert_eq!((ended.code(), ended.stdout.as_str()), (Some(75), ""), "{}", ended.stderr);
         assert!(ended.stderr.contains("all 3 slots of k are held, one of them by sh (pid "), "{}", ended.stderr);
     }
+    // Whoever is stopped by another limit is told of it.
+    let ended = run(dir.path(), &["-w0.3", "--limit=2", "k", "-c", "echo ran"]);
+    let hint = "k is held with another limit, 3 and not 2, by sh (pid ";
+    assert!(ended.code() == Some(75) && ended.stderr.matches(hint).count() == 1, "{}", ended.stderr);
     let mut interrupted = start(dir.path(), &["--limit", "3", "k", "-c", "echo ran"]);
     let mut waiter = start(dir.path(), &["--limit", "3", "k", "-c", "echo slot $CONSUL_LOCK_SLOT"]);
     await_waiters(dir.path(), "k.consul-lock+3", 2);
@@ -105,11 +109,39 @@ fn a_semaphore_of_three_has_three_holders_at_most_each_in_a_slot_of_its_own() {
     assert_eq!(interrupted.wait(PATIENCE).signal(), Some(2));
     interrupted.expect_no_survivors(PATIENCE);
     await_waiters(dir.path(), "k.consul-lock+3", 1);
-    let [first, ..] = holders;
+    let look = |args: &[&str]| {
+        Running::start(consul_lock().args(args).arg(format!("--local={}", dir.path().display()))).wait(PATIENCE)
+    };
+    let status = look(&["status", "k", "--json"]);
+    let shown: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+    let seen = ["limit", "held"].map(|name| shown[name].clone());
+    assert_eq!(seen, [serde_json::json!(3), serde_json::json!(true)], "{shown}");
+    let numbers: Vec<_> =
+        shown["holders"].as_array().unwrap().iter().map(|one| one["slot"].as_u64().unwrap()).collect();
+    assert_eq!((numbers, shown["queue"].as_array().unwrap().len()), (vec![1, 2, 3], 1), "{shown}");
+
+    let [first, others @ ..] = holders;
     let slot = first.stdout().trim().replace("started", "slot");
     end(first);
     let ended = waiter.wait(PATIENCE);
     assert_eq!((ended.code(), ended.stdout.trim()), (Some(0), slot.as_str()), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("another limit"), "{}", ended.stderr);
+
+    // The lock is held by whoever has any slot of it, the first or not.
+    let mut others = others.map(|other| (other.stdout(), other));
+    others.sort_by(|one, next| one.0.cmp(&next.0));
+    let [(_, lower), (number, higher)] = others;
+    end(lower);
+    assert_ne!(number, "started 1\n");
+    let (status, list) = (look(&["status", "k"]), look(&["list"]));
+    assert!(status.code() == Some(0) && status.stdout.starts_with("k: 1 of 3 slots held\n"), "{}", status.stdout);
+    assert!(list.stdout.contains("\t1 of 3 slots held\tsh (pid "), "{}", list.stdout);
+    assert_eq!(look(&["wait", "-w0", "k"]).code(), Some(75));
+    let mut waiting = Running::start(consul_lock().args(["wait", "k", &format!("--local={}", dir.path().display())]));
+    await_waiters(dir.path(), &format!("k.consul-lock+{}", number.trim_start_matches("started ").trim()), 1);
+    end(higher);
+    assert_eq!(waiting.wait(PATIENCE).code(), Some(0));
+    assert_eq!((look(&["status", "k"]).code(), look(&["wait", "-w0", "k"]).code()), (Some(1), Some(0)));
 }
 
 #[test]

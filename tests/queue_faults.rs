@@ -233,6 +233,34 @@ fn a_place_whose_answer_was_lost_is_left_like_any_other() {
 }
 
 #[test]
+fn who_is_not_shown_his_own_place_leaves_it_and_competes() {
+    let agent = Agent::plain();
+    let key = unique_key("unseen");
+    let holder = hold(&agent, &[], &key);
+    // A Consul that lets a token write an entry lets it read the entry too; who does not see it looks through something that
+    // withholds it. Asking again and again would be for ever, and an entry that stayed would stop all who come later.
+    let mut proxy = Proxy::start(&agent.http_addr());
+    proxy
+        .rules(vec![Rule::new(Fault::Instead(r#"{"Results": [], "Errors": null}"#.into())).prefix("/v1/txn").times(1)]);
+    let mut unseen = Running::start(consul_lock_at(&proxy.addr()).args(["run", &key, "-c", "echo mine"]));
+    unseen.expect_stderr("no place in the line", PATIENCE);
+    unseen.expect_stderr("its list does not show our own entry", PATIENCE);
+    let joined = |seen: &support::proxy::Seen| matches!(seen.fault, Fault::Instead(_)) && seen.body.contains("queue");
+    assert_eq!(proxy.requests().iter().filter(|seen| joined(seen)).count(), 1);
+    eventually("its entry is gone", PATIENCE, || (agent.keys("") == [key.clone()]).then_some(()));
+    // It watches the key itself now, behind nobody.
+    let (mut next, _) = waiter(&agent, &[], &key, "echo mine");
+    drop_politely(holder);
+    for waiter in [&mut unseen, &mut next] {
+        let ended = waiter.wait(PATIENCE);
+        assert_eq!((ended.code(), ended.stdout.as_str()), (Some(0), "mine\n"), "{}", ended.stderr);
+        assert!(ended.stderr.matches("no place in the line").count() <= 1, "{}", ended.stderr);
+    }
+    assert!(proxy.requests().len() < 40, "{:#?}", proxy.requests());
+    agent.expect_nothing_left();
+}
+
+#[test]
 fn a_line_that_somebody_deletes_forms_again() {
     let agent = Agent::plain();
     let key = unique_key("deleted");

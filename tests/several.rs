@@ -94,6 +94,37 @@ fn as_many_keys_as_one_transaction_can_take_are_taken_confirmed_and_given_back()
 }
 
 #[test]
+fn keys_whose_values_are_too_long_for_one_transaction_are_taken_one_by_one() {
+    let agent = Agent::plain();
+    let keys: [String; 4] = keys();
+    // Each may have it, all four together are over the 512 KB that Consul takes in a request.
+    let value = "x".repeat(120_000);
+    let run = |flags: &[&str]| {
+        let script = "for key in $CONSUL_LOCK_KEY; do echo $key; done";
+        let mut args = vec!["run", "--value", &value];
+        args.extend(flags.iter().copied().chain(keys.iter().map(String::as_str)));
+        run_on(&agent, &[&args[..], &["-c", script]].concat())
+    };
+    for flags in [&[][..], &["-n"]] {
+        let ended = run(flags);
+        assert_eq!((ended.code(), ended.stderr.as_str()), (Some(0), ""));
+        assert_eq!(ended.stdout.lines().collect::<Vec<_>>(), keys, "{flags:?}");
+        agent.expect_nothing_left();
+    }
+    // One of them is held: none is kept.
+    let mut holder = hold(&agent, &[], &keys[2]);
+    let ended = run(&["-n"]);
+    assert_eq!((ended.code(), ended.stdout.as_str()), (Some(75), ""), "{}", ended.stderr);
+    assert_eq!(agent.keys(""), [keys[2].clone()]);
+    holder.signal(Signal::SIGTERM);
+    assert_eq!(holder.wait(PATIENCE).signal(), Some(15));
+    // They could not be given back at once, and nothing is taken that could not.
+    let ended = run(&["--keep-key"]);
+    assert_eq!((ended.code(), ended.stdout.as_str()), (Some(78), ""), "{}", ended.stderr);
+    assert!(ended.stderr.contains("413"), "{}", ended.stderr);
+}
+
+#[test]
 fn of_keys_that_cannot_all_be_had_none_is_taken() {
     let agent = Agent::plain();
     let [a, b, c, data] = keys();

@@ -424,3 +424,25 @@ fn what_readers_cannot_have_is_refused() {
     end(reader);
     assert_eq!(agent.keys(""), Vec::<String>::new());
 }
+
+#[test]
+fn more_readers_and_waiters_than_fit_into_four_megabytes_are_seen() {
+    let agent = Agent::plain();
+    let key = unique_key("crowded");
+    // As long as thousands of entries would be, and nobody's: neither is waited for.
+    let long = "x".repeat(500_000);
+    for number in 0..8 {
+        agent.put(&format!("/v1/kv/{key}/.read/{number}"), long.clone());
+        agent.put(&format!("/v1/kv/{key}/.queue/{number}"), long.clone());
+    }
+    let mut holder = hold(&agent, &[], &key);
+    let mut waiters = [waiter(&agent, &[], &key, "echo mine").0, waiter(&agent, &[], &key, "echo mine").0];
+    holder.signal(Signal::SIGTERM);
+    assert_eq!(holder.wait(PATIENCE).signal(), Some(15));
+    for waiter in &mut waiters {
+        let ended = waiter.wait(PATIENCE);
+        assert_eq!((ended.code(), ended.stdout.as_str()), (Some(0), "mine\n"), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("no place in the line"), "{}", ended.stderr);
+    }
+    assert_eq!((agent.keys(&format!("{key}/")).len(), agent.sessions().len()), (16, 0));
+}

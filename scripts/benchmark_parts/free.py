@@ -25,6 +25,21 @@ def interleaved(bench, tools, rounds, work=("true",)):
     return times, cpus
 
 
+def in_blocks(bench, tools, rounds, warmups=20):
+    """Times of each tool's runs one after the other, as hyperfine(1) takes them: its files and the server's are warm."""
+    times = {tool.name: [] for tool in tools}
+    for tool in tools:
+        for number in range(warmups + rounds):
+            begin = time.perf_counter()
+            ended = process.wait(tool.start(bench.place(tool), "bench-free", "true"))
+            took = time.perf_counter() - begin
+            if ended.code != 0:
+                raise RuntimeError(f"{tool}: exit code {ended.code}")
+            if number >= warmups:
+                times[tool.name].append(took)
+    return times
+
+
 def server_cpu(bench, tool, runs):
     """CPU time of the service for one run."""
     pids = bench.server(tool).pids
@@ -61,11 +76,13 @@ def measure(bench):
     rounds = bench.number(300, 20)
     tools = bench.tools(*NAMES)
     times, cpus = interleaved(bench, tools, rounds)
-    base = text.median(times.get("consul lock"))
+    blocks = in_blocks(bench, tools, rounds)
+    base, base_in_blocks = (text.median(each.get("consul lock")) for each in (times, blocks))
     rows, requests = [], []
     for tool in tools:
-        mine = times[tool.name]
+        mine, block = times[tool.name], blocks[tool.name]
         row = [tool.name, text.ms(text.median(mine)), text.ms(min(mine)), text.ratio(text.median(mine), base),
+               text.ms(text.median(block)), text.ratio(text.median(block), base_in_blocks),
                text.ms(text.median(cpus[tool.name]))]
         served = tool.backend in ("consul", "etcd")
         row.append(text.ms(server_cpu(bench, tool, bench.number(100, 20))) if served else "-")
@@ -84,8 +101,9 @@ def measure(bench):
             bench.figures[f"memory {tool}"] = pss
         rows.append(row)
         bench.figures[f"free {tool}"] = text.median(mine)
-    head = ["", "median", "least", "of `consul lock`", "CPU time", "server's CPU time", "requests", "connections", "bytes",
+        bench.figures[f"free in blocks {tool}"] = text.median(block)
+    head = ["", "in turns, median", "least", "of `consul lock`", "in blocks, median", "of `consul lock`", "CPU time", "server's CPU time", "requests", "connections", "bytes",
             "memory, holding", "peak, in front"]
     shown = "\n".join(re.sub("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", line) for line in requests)
-    return (f"{rounds} runs of each in turns.\n\n{text.table(head, rows, bench.absent(*NAMES))}\n\nOur "
+    return (f"{rounds} runs of each in turns, and as many of each one after the other.\n\n{text.table(head, rows, bench.absent(*NAMES))}\n\nOur "
             f"requests:\n\n```text\n{shown}\n```\n")

@@ -66,12 +66,13 @@ class Counting(unittest.TestCase):
 
 class Pages(unittest.TestCase):
     def test_the_summary_says_what_was_reached_and_what_was_not(self):
-        figures = {"free consul-lock run": 0.005, "free consul lock": 0.04, "crowd 100 consul-lock run": 2.7,
+        figures = {"free consul-lock run": 0.005, "free consul lock": 0.04, "free in blocks consul-lock run": 0.007,
+                   "free in blocks consul lock": 0.04, "crowd 100 consul-lock run": 2.7,
                    "crowd 100 flock": 2.3, "fifo": (300, 0), "loss consul-lock run": 0.0015}
         rows = [row.split(" | ") for row in page.summary(figures).split("\n")[2:]]
-        self.assertEqual([row[3] for row in rows], ["yes", "no", "yes", "yes"])
-        self.assertEqual(rows[0][2], "5.0 ms, 0.125")
-        self.assertEqual(rows[1][4:], ["-", "-", "2.30 s |"])
+        self.assertEqual([row[3] for row in rows], ["no", "yes", "no", "yes", "yes"])
+        self.assertEqual([row[2] for row in rows[:2]], ["7.0 ms, 0.175", "5.0 ms, 0.125"])
+        self.assertEqual(rows[2][4:], ["-", "-", "2.30 s |"])
 
     def test_the_page_has_every_part(self):
         made = page.page({}, "a machine", 14.2, [("One", "first\n"), ("Two", "second\n")])

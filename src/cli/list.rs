@@ -100,7 +100,7 @@ fn here(locks: &Locks, prefix: &str) -> Result<Vec<Shown>, local::Error> {
     for key in locks.keys(prefix)? {
         let seen = locks.look(&key, &table)?;
         // Lock files stay for ever: only those in use are locks to anybody.
-        if seen.held || !seen.waiters.is_empty() {
+        if !seen.holdings.is_empty() || !seen.waiters.is_empty() {
             found.push(Shown::here(&key, seen));
         }
     }

@@ -3,6 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use consul_lock::consul::{Behavior, SessionId};
@@ -115,6 +116,14 @@ fn keys(args: &RunArgs) -> Result<Vec<Key>, Refusal> {
             None => format!("--local={dir} and a key after it"),
         };
         return Err(Refusal::usage(format!("\"{dir}\" is no key: did you mean {meant}?")));
+    }
+    // Both would be locked, elsewhere than those who name the folder lock, and nothing would tell.
+    if let ([dir, key, ..], Some(None)) = (args.keys.as_slice(), &args.local.local)
+        && Path::new(dir).is_dir()
+    {
+        return Err(Refusal::usage(format!(
+            "\"{dir}\" is a folder here: did you mean --local={dir} {key}? If it is a key as well, write it behind another one"
+        )));
     }
     super::detached::keys(args.keys.iter().map(String::as_str))
 }

@@ -111,10 +111,8 @@ fn here(
         Ok(seen) => seen,
         Err(error) => return Ok(Err(error.into())),
     };
-    if !seen.held {
-        return Ok(Ok(Exit::Code(0)));
-    }
-    let record = seen.record.and_then(|text| Record::read(text.as_bytes()));
+    let Some(holding) = seen.holdings.into_iter().next() else { return Ok(Ok(Exit::Code(0))) };
+    let record = holding.record.and_then(|text| Record::read(text.as_bytes()));
     let holder = record.map_or_else(|| "another process on this machine".to_owned(), |record| record.to_string());
     let conflict = Refusal { code: code::CONFLICT, message: format!("{key} is held by {holder}") };
     if wait.is_some_and(|wait| wait.is_zero()) {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use ureq::http::Method;
 
-use super::client::{Call, Client};
+use super::client::{Call, Client, LONGEST_LIST};
 use super::error::Error;
 use super::kv::{Entry, RawEntry};
 use super::quote::one_line;
@@ -237,14 +237,16 @@ impl Client {
         let body = ops.iter().map(|op| op.body(config.namespace.as_deref(), config.partition.as_deref()));
         let consistent = [("consistent", String::new())];
         let reads = ops.iter().all(Op::is_read);
-        let answer = self.send(Call {
+        let lists = ops.iter().any(|op| matches!(op, Op::GetTree { .. }));
+        let call = Call {
             task: task(ops),
             method: Method::PUT,
             path: "txn".into(),
             query: if reads { &consistent } else { &[] },
             body: Some(Value::Array(body.collect()).to_string().into_bytes()),
             timeout,
-        })?;
+        };
+        let answer = if lists { self.send_for(call, LONGEST_LIST) } else { self.send(call) }?;
         if !matches!(answer.status, 200 | 409) {
             return Err(answer.rejected());
         }

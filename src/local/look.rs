@@ -2,7 +2,7 @@
 //! (proc(5)), and what the holder says about itself in the file. A try with flock(2) would tell as well, but whoever tries
 //! has the lock for a moment, and another run that does not wait would find it held.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::os::fd::AsFd as _;
 use std::path::Path;
@@ -15,21 +15,28 @@ use nix::sys::stat::{fstat, major, minor};
 use super::dir::flock;
 use super::error::Error;
 use super::name::Part;
-use super::{Locks, file, io_error, is_at, name, system};
+use super::{Locks, MAX_SLOTS, file, io_error, is_at, name, system};
 
 /// A lock of this machine as it was seen.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Seen {
-    /// Somebody holds it. Of a semaphore, this is the first slot.
-    pub(crate) held: bool,
+    /// Its slots that somebody holds, in their order; the first is the key itself.
+    pub(crate) holdings: Vec<Holding>,
+    /// The processes that wait for it, in the kernel's order.
+    pub(crate) waiters: Vec<i32>,
+}
+
+/// A slot of a lock that is held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Holding {
+    /// Which one, counted from 1.
+    pub(crate) slot: u16,
     /// What the holder has written about itself, or was told to write; of readers, the last to come.
     pub(crate) record: Option<String>,
     /// The fence of the last holder.
     pub(crate) fence: Option<u64>,
     /// The process that took it, where it can be seen from here.
-    pub(crate) holder: Option<i32>,
-    /// The processes that wait for it, in the kernel's order.
-    pub(crate) waiters: Vec<i32>,
+    pub(crate) process: Option<i32>,
 }
 
 /// The kernel's list of locks at one moment.
@@ -77,25 +84,38 @@ impl Table {
 }
 
 impl Locks {
-    /// The lock as it is at this moment.
+    /// The lock as it is at this moment, with all its slots.
     pub(crate) fn look(&self, key: &Key, table: &Table) -> Result<Seen, Error> {
-        let path = self.dir.path(key, Part::KEY);
-        let Some(file) = self.dir.existing(key, Part::KEY)? else { return Ok(Seen::default()) };
-        let owners = table.owners(&file, &path)?;
-        let mut record = self.holders(key, 1)?.pop().map(|holder| holder.value);
+        let mut seen = Seen::default();
+        for slot in 1..=MAX_SLOTS {
+            let path = self.dir.path(key, Part::Slot(slot));
+            let Some(file) = self.dir.existing(key, Part::Slot(slot))? else { continue };
+            let owners = table.owners(&file, &path)?;
+            seen.waiters.extend(&owners.waiters);
+            seen.holdings.extend(self.holding(key, slot, &file, &owners)?);
+            if slot == 1
+                && let Some(gate) = self.dir.existing(key, Part::Gate)?
+            {
+                // The first who waits is at the key already, all others are at its gate.
+                seen.waiters.extend(table.owners(&gate, &path)?.waiters);
+            }
+        }
+        // Whoever waits for a semaphore waits for each of its slots.
+        let mut known = HashSet::new();
+        seen.waiters.retain(|pid| known.insert(*pid));
+        Ok(seen)
+    }
+
+    fn holding(&self, key: &Key, slot: u16, file: &File, owners: &Owners) -> Result<Option<Holding>, Error> {
+        let path = self.dir.path(key, Part::Slot(slot));
+        let record = self.holders(key, slot)?.pop().map(|holder| holder.value);
         // A record without a holder is one that was killed, or one of another pid namespace, which is not listed here.
-        let held = owners.holder.or(owners.readers.last().copied());
-        let is_held = held.is_some() || record.is_some() && is_held(&file, &path)?;
-        if !is_held {
-            record = None;
+        let process = owners.holder.or(owners.readers.last().copied());
+        if process.is_none() && !(record.is_some() && is_held(file, &path)?) {
+            return Ok(None);
         }
-        let fence = file::fence(&file).map_err(|error| io_error(&path, "reading the lock file", &error))?;
-        let mut waiters = owners.waiters;
-        if let Some(gate) = self.dir.existing(key, Part::Gate)? {
-            // The first who waits is at the key already, all others are at its gate.
-            waiters.extend(table.owners(&gate, &path)?.waiters);
-        }
-        Ok(Seen { held: is_held, record, fence, holder: held.filter(|pid| *pid > 0), waiters })
+        let fence = file::fence(file).map_err(|error| io_error(&path, "reading the lock file", &error))?;
+        Ok(Some(Holding { slot, record, fence, process: process.filter(|pid| *pid > 0) }))
     }
 
     /// The keys that have a file here and begin with `prefix`, in their order.
@@ -108,19 +128,27 @@ impl Locks {
         Ok(keys)
     }
 
-    /// Returns as soon as nobody holds the lock, which it has itself then for a moment: the calling thread sleeps in flock(2), for ever if need be, and only the
-    /// end of the process ends that.
+    /// Returns as soon as nobody holds the lock or any slot of it, which it has itself then for a moment: the calling
+    /// thread sleeps in flock(2), for ever if need be, and only the end of the process ends that.
     pub(crate) fn wait_until_free(&self, key: &Key) -> Result<(), Error> {
-        let path = self.dir.path(key, Part::KEY);
-        while let Some(file) = self.dir.existing(key, Part::KEY)? {
-            flock(file.as_fd(), FlockArg::LockExclusive)
-                .map_err(|errno| system(&path, "waiting for the file", errno))?;
-            let _ = flock(file.as_fd(), FlockArg::Unlock);
-            if is_at(&file, &path)? {
-                break;
+        let mut slot = 1;
+        loop {
+            let path = self.dir.path(key, Part::Slot(slot));
+            let file = self.dir.existing(key, Part::Slot(slot))?;
+            if let Some(file) = &file {
+                flock(file.as_fd(), FlockArg::LockExclusive)
+                    .map_err(|errno| system(&path, "waiting for the file", errno))?;
+                if !is_at(file, &path)? {
+                    continue;
+                }
+            }
+            // While this one cannot be taken again, or all might have been held all the time. The descriptor's end unlocks it.
+            let seen = self.look(key, &Table::read())?;
+            match seen.holdings.iter().find(|holding| holding.slot != slot) {
+                Some(other) => slot = other.slot,
+                None => return Ok(()),
             }
         }
-        Ok(())
     }
 }
 
@@ -156,8 +184,8 @@ fn collect(dir: &Path, chunks: &mut Vec<String>, found: &mut Vec<String>) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::local::Place;
-    use consul_lock::lock::Sharing;
+    use crate::local::{Held, Place};
+    use consul_lock::lock::{Limit, Sharing};
 
     #[test]
     fn the_kernels_list_tells_holders_from_waiters() {
@@ -183,13 +211,13 @@ mod tests {
         // With the kernel's list, and without one.
         for table in [Table::read(), Table::default()] {
             let seen = locks.look(&key, &table).expect("there");
-            assert_eq!((seen.held, seen.record.as_deref(), seen.fence), (true, Some("who"), Some(fence)));
+            let [holding] = seen.holdings.as_slice() else { panic!("{seen:?}") };
+            assert_eq!((holding.slot, holding.record.as_deref(), holding.fence), (1, Some("who"), Some(fence)));
         }
         assert_eq!(locks.keys("").expect("readable"), [key.clone(), long]);
         assert_eq!(locks.keys("a/").expect("readable"), std::slice::from_ref(&key));
         held.release().expect("released");
-        let seen = locks.look(&key, &Table::read()).expect("there");
-        assert_eq!(seen, Seen { fence: Some(fence), ..Seen::default() });
+        assert_eq!(locks.look(&key, &Table::read()).expect("there"), Seen::default());
         locks.wait_until_free(&key).expect("free");
     }
 
@@ -204,11 +232,38 @@ mod tests {
         }
         for table in [Table::read(), Table::default()] {
             let seen = locks.look(&key, &table).expect("there");
-            assert_eq!((seen.held, seen.record.as_deref()), (true, Some("2")));
+            assert_eq!(seen.holdings.iter().map(|one| one.record.as_deref()).collect::<Vec<_>>(), [Some("2")]);
         }
         assert_eq!(locks.keys("").expect("readable"), std::slice::from_ref(&key), "the other files are no keys");
         readers.into_iter().for_each(|reader| reader.release().expect("released"));
-        let seen = locks.look(&key, &Table::read()).expect("there");
-        assert_eq!((seen.held, seen.record), (false, None));
+        assert_eq!(locks.look(&key, &Table::read()).expect("there"), Seen::default());
+    }
+
+    #[test]
+    fn all_slots_of_a_semaphore_are_seen_and_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let locks = Locks::open(Place::Dir(folder.path().to_owned()), false).expect("usable");
+        let key: Key = "a".parse().expect("a key");
+        let limit = Sharing::Limit(Limit::new(3).expect("not 0"));
+        let mut slots = [(); 3].map(|()| locks.try_lock(&key, limit).expect("usable").expect("free"));
+        slots.sort_by_key(Held::slot);
+        for (run, slot) in ["1", "2", "3"].into_iter().zip(&mut slots) {
+            slot.take_fence(run, run.as_bytes()).expect("written");
+        }
+        let [first, second, third] = slots;
+        first.release().expect("released");
+        for table in [Table::read(), Table::default()] {
+            let seen = locks.look(&key, &table).expect("there");
+            let holdings: Vec<_> = seen.holdings.iter().map(|one| (one.slot, one.record.as_deref())).collect();
+            assert_eq!(holdings, [(2, Some("2")), (3, Some("3"))]);
+        }
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| locks.wait_until_free(&key));
+            third.release().expect("released");
+            assert!(!waiting.is_finished(), "the second is held");
+            second.release().expect("released");
+            waiting.join().expect("ended").expect("free");
+        });
+        assert_eq!(locks.keys("").expect("readable"), [key]);
     }
 }

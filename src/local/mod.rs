@@ -35,7 +35,7 @@ use nix::sys::stat::{fstat, lstat};
 use dir::{Dir, flock_unless};
 pub(crate) use error::Error;
 pub(crate) use held::Held;
-pub(crate) use look::{Seen, Table};
+pub(crate) use look::{Holding, Seen, Table};
 use name::Part;
 
 /// How often a file may turn out to be another one after it was locked.

@@ -10,8 +10,8 @@ use crate::consul::{Entry, Op, SessionId};
 /// Flags of a reader's entry, so that nobody takes it for a lock: "clreader" in ASCII.
 pub const READ_FLAGS: u64 = 0x636c_7265_6164_6572;
 
-/// Most bytes of a value that a reader may store. A writer is told of all readers in one answer, and an answer of 4 MB is
-/// the longest that we read: so there may be 2,500 of them at least, and some 6,000 with the values that we write.
+/// Most bytes of a value that a reader may store. A writer is told of all readers in one answer, which comes in time only
+/// while it is not too long: 2,500 readers have 4 MB at most, and some 6,000 with the values that we write.
 pub const MAX_VALUE: usize = 1024;
 
 /// Where the readers of a key are, and which of them is our own session.

@@ -23,6 +23,15 @@ pub(crate) enum Event {
         /// What is said should that not change in time; its holders are those for whom to wait would be for ever.
         refused: Refused,
     },
+    /// The lock on this machine is held by somebody with another limit than ours.
+    OtherLimitHere {
+        /// The lock.
+        key: Key,
+        /// Who has it, and with which limit.
+        holder: Box<Record>,
+        /// Ours.
+        ours: u16,
+    },
     /// The lock has something to tell.
     Lock(Notice),
     /// The guard has something to tell.

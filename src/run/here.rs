@@ -71,13 +71,19 @@ impl Wanted {
                 if self.wait.is_some_and(|wait| wait.is_zero()) {
                     return Err(obstacle.refused);
                 }
-                let Obstacle { holder, refused } = obstacle;
+                let Obstacle { holder, other_limit, refused } = obstacle;
+                if let Some(holder) = other_limit.map(Box::new) {
+                    tell(Event::OtherLimitHere { key: key.clone(), holder, ours: self.sharing.slots() });
+                }
                 tell(Event::WaitingHere { key: key.clone(), holder: holder.map(Box::new), refused });
                 self.locks.lock(key, self.sharing).map_err(|error| refuse(&error))?
             }
         };
         // Dated now, and not when the waiting began.
-        let record = || Record { run: run.to_owned(), ..Record::new(self.program.as_deref(), Duration::ZERO) };
+        let record = || {
+            let record = Record::new(self.program.as_deref(), Duration::ZERO).sharing(self.sharing);
+            Record { run: run.to_owned(), ..record }
+        };
         let value = self.value.clone().unwrap_or_else(|| record().to_value());
         let fence = held.take_fence(run, &value).map_err(|error| refuse(&error))?;
         Ok(Claim { key: key.clone(), fence, held })
@@ -95,6 +101,8 @@ impl Wanted {
 struct Obstacle {
     /// Who is named.
     holder: Option<Record>,
+    /// A holder with another limit than ours: as many as the greater one may run at once.
+    other_limit: Option<Record>,
     /// What is said when the waiting is over. It names an ancestor where there is one that must end before we begin.
     refused: Refused,
 }
@@ -115,8 +123,10 @@ fn obstacle(key: &Key, slots: &[Vec<Holder>], ancestors: &[String]) -> Obstacle 
         (slots, Some(record)) => format!("all {slots} slots of {key} are held, one of them by {record}"),
         (slots, None) => format!("all {slots} slots of {key} are held on this machine"),
     };
+    let records = || all().filter_map(|holder| Record::read(holder.value.as_bytes()));
+    let other_limit = records().find(|record| !record.shared && usize::from(record.limit) != slots.len());
     let holders = named.filter(|_| is_for_ever).and_then(run).into_iter().collect();
-    Obstacle { holder, refused: Refused { class: Class::Conflict, message, holders } }
+    Obstacle { holder, other_limit, refused: Refused { class: Class::Conflict, message, holders } }
 }
 
 fn link(run: &str) -> String {
@@ -147,7 +157,7 @@ mod tests {
         let slots: Vec<Vec<_>> = slots.iter().map(|runs| runs.iter().map(|run| holder(run)).collect()).collect();
         let ancestors: Vec<_> = ancestors.iter().map(|run| link(run)).collect();
         let key: Key = "k".parse().unwrap();
-        let Obstacle { holder, refused } = obstacle(&key, &slots, &ancestors);
+        let Obstacle { holder, refused, .. } = obstacle(&key, &slots, &ancestors);
         assert_eq!(refused.class, Class::Conflict);
         (holder.map(|holder| holder.command), refused.holders)
     }
@@ -172,7 +182,7 @@ mod tests {
     fn a_holder_without_a_record_is_known_by_its_run() {
         let unnamed = Holder { value: "mine".to_owned(), run: Some("a".to_owned()) };
         let key: Key = "k".parse().unwrap();
-        let Obstacle { holder, refused } = obstacle(&key, &[vec![unnamed]], &[link("a")]);
+        let Obstacle { holder, refused, .. } = obstacle(&key, &[vec![unnamed]], &[link("a")]);
         assert_eq!((holder, refused.holders), (None, vec![link("a")]));
         assert_eq!(refused.message, "k is held by another process on this machine");
     }

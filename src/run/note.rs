@@ -57,6 +57,15 @@ pub(crate) enum Note {
         /// Ours.
         ours: u16,
     },
+    /// The same, on this machine alone.
+    OtherLimitHere {
+        /// Which key.
+        key: Key,
+        /// Who, and with which limit.
+        holder: Box<Record>,
+        /// Ours.
+        ours: u16,
+    },
     /// Consul is asked again, for this reason.
     Retrying(String),
     /// The session died while waiting.
@@ -171,6 +180,7 @@ impl Note {
                 | Self::Ahead { .. }
                 | Self::Unqueued { .. }
                 | Self::OtherLimit { .. }
+                | Self::OtherLimitHere { .. }
                 | Self::Retrying(_)
                 | Self::SessionReplaced(_)
                 | Self::StartedAgain { .. }

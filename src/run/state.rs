@@ -125,6 +125,9 @@ impl Run {
             Event::Acquired(grant) => self.acquired(grant, now),
             Event::NotAcquired(refused) => self.not_acquired(refused),
             Event::WaitingHere { key, holder, refused } => self.waiting_here(key, holder, refused, now),
+            Event::OtherLimitHere { key, holder, ours } => {
+                vec![Action::Tell(Note::OtherLimitHere { key, holder, ours })]
+            }
             Event::Lock(notice) => self.noticed(notice, now),
             Event::Guard(report) => self.reported(report, now),
             Event::GuardSilent => self.guard_silent(now),

@@ -53,6 +53,8 @@ pub enum Fault {
     CloseUnanswered,
     /// Consul does what was asked; the connection is closed without its answer.
     LoseReply,
+    /// Consul does what was asked; 200 with this JSON comes in place of its answer.
+    Instead(String),
     /// The last answer of status 200, or 409 as a transaction's refusal, to the same method and path, whatever query and
     /// body; passed on if there is none yet.
     Stale,

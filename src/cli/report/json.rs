@@ -98,6 +98,12 @@ fn word(note: &Note) -> (Level, &'static str, Value) {
             let fields = json!({ "key": key.as_str(), "holder": holder, "their_limit": theirs, "our_limit": ours });
             (Normal, "other_limit", fields)
         }
+        Note::OtherLimitHere { key, holder, ours } => {
+            let (record, theirs) = (fields_of(holder), holder.limit);
+            let holder = json!({ "record": record });
+            let fields = json!({ "key": key.as_str(), "holder": holder, "their_limit": theirs, "our_limit": ours });
+            (Normal, "other_limit", fields)
+        }
         Note::Retrying(why) => (Normal, "retrying", json!({ "reason": why })),
         Note::SessionReplaced(id) => (Normal, "session_replaced", json!({ "new_session": id })),
         Note::StartedAgain { lost, session } => {

@@ -1,5 +1,6 @@
 //! Messages for people: sentences, each at its level.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
@@ -79,10 +80,10 @@ impl Text {
                 )
             }
             Note::OtherLimit { key, holder, theirs, ours } => {
-                let message = format!(
-                    "{key} is held with another limit, {theirs} and not {ours}, by {holder}: as many as the greater one may run at once"
-                );
-                (Normal, Warning, message)
+                (Normal, Warning, other_limit(key, holder, *theirs, *ours))
+            }
+            Note::OtherLimitHere { key, holder, ours } => {
+                (Normal, Warning, other_limit(key, holder, holder.limit, *ours))
             }
             Note::Retrying(why) => {
                 let level = if std::mem::replace(&mut self.told_retrying, true) { Debug } else { Normal };
@@ -230,4 +231,9 @@ pub(super) fn paint(tone: Tone, message: &str, coloured: bool) -> String {
     let style = if coloured { colour.on_default() } else { Style::new() };
     let lines: Vec<_> = message.lines().map(plain).collect();
     format!("{style}consul-lock:{style:#} {}", lines.join("\n"))
+}
+fn other_limit(key: &Key, holder: &impl Display, theirs: u16, ours: u16) -> String {
+    format!(
+        "{key} is held with another limit, {theirs} and not {ours}, by {holder}: as many as the greater one may run at once"
+    )
 }

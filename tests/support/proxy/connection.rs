@@ -87,6 +87,10 @@ impl<'a> Connection<'a> {
             Fault::Huge(size) => self.send_json(&[b"\"", vec![b'a'; size].as_slice(), b"\""].concat()),
             Fault::CloseUnanswered | Fault::Refuse => Err(Ended),
             Fault::LoseReply => self.forward(request).and(Err(Ended)),
+            Fault::Instead(body) => {
+                self.forward(request)?;
+                self.send_json(body.as_bytes())
+            }
             Fault::Stale => {
                 let key = (request.method.clone(), request.path().to_owned());
                 let recorded = lock(&self.shared.recorded).get(&key).cloned();

@@ -4,7 +4,7 @@ use super::super::take::SAME_LEADER;
 use super::super::{FRESH, ReadResult, Seen, TIMEOUT, begin_to_look, join};
 use super::{Several, Wanted};
 use crate::clock::Moment;
-use crate::consul::{Entry, MAX_OPS, Op, Refusal, RefusalReason, Txn};
+use crate::consul::{Entry, Error as ConsulError, MAX_OPS, Op, Refusal, RefusalReason, Txn};
 use crate::lock::error::Error;
 use crate::lock::holding::Holding;
 use crate::lock::key::Key;
@@ -22,10 +22,12 @@ enum Asked {
     Refused,
     /// The answer was lost.
     Unknown,
+    /// With its value in each, they are more than Consul takes at once.
+    TooLong,
 }
 
 impl<'a> Several<'a> {
-    /// Tries to take all keys at once; nothing if that cannot be.
+    /// Tries to take all keys at once; nothing if that cannot be, and they are to be taken one after the other.
     pub(super) fn all_at_once(&mut self, first: Vec<ReadResult>) -> Result<Option<Holding>, Error> {
         let (mut next, mut repeated) = (first, false);
         loop {
@@ -61,6 +63,7 @@ impl<'a> Several<'a> {
                             return self.unless_read(holding, None);
                         }
                     }
+                    Asked::TooLong => return Ok(None),
                     // Who has only the one try is told who it was.
                     Asked::Refused if !self.attempt.time_is_up() => return Ok(None),
                     Asked::Refused | Asked::Unknown => {}
@@ -160,6 +163,11 @@ impl<'a> Several<'a> {
                 // Refused is refused: nothing of ours is in the keys.
                 self.asked = !first_time;
                 self.refused(&refusals, &paths)
+            }
+            // Nor could they be given back at once where each is left in place with its value.
+            Err(ConsulError::Rejected { status: 413, .. }) if !self.attempt.options.keep_key => {
+                self.asked = !first_time;
+                Ok(Asked::TooLong)
             }
             Err(error) => {
                 self.attempt.retry_later(error, sent)?;
