@@ -132,7 +132,7 @@ fn no_wait_does_not_retry_an_agent_that_is_not_there() {
 #[test]
 fn a_proxy_in_front_may_have_consul_below_a_path_and_ask_for_a_password() {
     let agent = Agent::plain();
-    let proxy = Proxy::start_below("/front/consul", &agent.http_addr());
+    let mut proxy = Proxy::start_below("/front/consul", &agent.http_addr());
     let addr = format!("{}/front/consul/", proxy.addr());
     expect_held(consul_lock_at(&addr).env("CONSUL_HTTP_AUTH", "anna:pa:ss"), &[]);
     let seen = proxy.requests();
@@ -143,6 +143,15 @@ fn a_proxy_in_front_may_have_consul_below_a_path_and_ask_for_a_password() {
         assert_eq!(request.header("authorization"), Some("Basic YW5uYTpwYTpzcw=="), "{request:?}");
     }
     assert_nothing_left(&agent);
+
+    // Without the password nobody is denied by Consul.
+    proxy.rules(vec![Rule::new(Fault::Status(401, "who is there?".into()))]);
+    let said = expect_refused(&mut consul_lock_at(&addr), &[], 78);
+    assert!(
+        said.contains("401 who is there?") && said.contains("CONSUL_HTTP_AUTH") && !said.contains("policy"),
+        "{said}"
+    );
+    proxy.rules(Vec::new());
 
     // Without the path nobody who answers is Consul.
     let said = expect_refused(&mut consul_lock_at(&proxy.addr()), &[], 78);
@@ -202,10 +211,15 @@ fn an_unfit_token_file_is_an_error_of_configuration_before_anything_is_asked() {
     let agent = Agent::plain();
     let proxy = Proxy::start(&agent.http_addr());
     let (folder, empty) = file(" \n");
+    let (two_lines, no_text) = (folder.path().join("two-lines"), folder.path().join("no-text"));
+    std::fs::write(&two_lines, "one\ntwo\n").unwrap();
+    std::fs::write(&no_text, b"one\xff\n").unwrap();
     let cases = [
         (empty.display().to_string(), "is empty: put the token into it, or leave it out"),
         (folder.path().display().to_string(), "is a directory"),
         ("/nonexistent/token".to_owned(), "no such file"),
+        (two_lines.display().to_string(), "holds more than a token"),
+        (no_text.display().to_string(), "holds more than a token"),
     ];
     for (path, message) in cases {
         let said = expect_refused(&mut consul_lock_at(&proxy.addr()), &["--token-file", &path], 78);
@@ -216,6 +230,21 @@ fn an_unfit_token_file_is_an_error_of_configuration_before_anything_is_asked() {
     }
     let said = expect_refused(consul_lock_at(&proxy.addr()).env("CONSUL_HTTP_TOKEN", "se\ncret"), &[], 64);
     assert!(said.contains("CONSUL_HTTP_TOKEN") && !said.contains("cret\""), "{said}");
+    assert_eq!(proxy.requests().len(), 0);
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_an_error_and_not_passed_over() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let agent = Agent::plain();
+    let proxy = Proxy::start(&agent.http_addr());
+    let no_text = std::ffi::OsStr::from_bytes(b"a\xff");
+    for variable in
+        ["CONSUL_HTTP_ADDR", "CONSUL_HTTP_TOKEN", "CONSUL_HTTP_TOKEN_FILE", "CONSUL_HTTP_AUTH", "CONSUL_NAMESPACE"]
+    {
+        let said = expect_refused(consul_lock_at(&proxy.addr()).env(variable, no_text), &[], 64);
+        assert!(said.contains(&format!("the value of {variable} is no UTF-8 text")), "{said}");
+    }
     assert_eq!(proxy.requests().len(), 0);
 }
 

@@ -86,7 +86,7 @@ fn a_check_that_consul_does_not_know_is_named() {
     let agent = Agent::plain();
     let ended = run_on(&agent, &["run", "--retry-for=1s", "--check=nope", &unique_key("check"), "-c", "echo ran"]);
     assert_eq!((ended.code(), ended.stdout.as_str()), (Some(78), ""), "{}", ended.stderr);
-    assert!(ended.stderr.contains("nope"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("nope") && ended.stderr.contains("/v1/agent/checks"), "{}", ended.stderr);
     agent.expect_nothing_left();
 }
 
@@ -200,6 +200,18 @@ fn a_given_session_that_is_not_there_or_not_as_asked_for_is_a_usage_error() {
         ["run", "--session", &given, "--ttl=20s", "--lock-delay=20s", "--session-name=ours", &key, "--", "true"];
     assert_eq!(run_on(&agent, &agreeing).code(), Some(0));
     assert_eq!((agent.sessions().len(), agent.keys("").len()), (3, 0));
+}
+
+#[test]
+fn a_given_session_without_a_lock_delay_is_used_only_with_a_line_that_says_what_is_given_up() {
+    let agent = Agent::plain();
+    let given = agent.create_session(&json!({ "TTL": "20s", "LockDelay": "0s" }));
+    let flags = ["run", "-q", "--no-guarantee", "--session", &given, &unique_key("zero"), "-c", "echo ran"];
+    let ended = run_on(&agent, &flags);
+    assert_eq!((ended.code(), ended.stdout.as_str()), (Some(0), "ran\n"), "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("no guarantee: with a lock delay of 0").count(), 1, "{}", ended.stderr);
+    let own = run_on(&agent, &["run", "-q", "--no-guarantee", "--lock-delay=0", &unique_key("zero"), "-c", "echo ran"]);
+    assert_eq!(own.stderr, ended.stderr);
 }
 
 #[test]

@@ -67,7 +67,7 @@ impl Connection {
             namespace: self.namespace,
             partition: self.partition,
         };
-        Client::new(settings.resolve(&|name| std::env::var(name).ok())?)
+        Client::new(settings.resolve_here()?)
     }
 
     /// The first connection flag that was given, for `--local`, which has no use for any.

@@ -72,15 +72,7 @@ pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal
         }
         LockPlan::Local(wanted)
     } else {
-        let lock = consul_lock(args, (key, more), wait, grace, program)?;
-        if let LockPlan::Consul { options, .. } = &lock
-            && options.session.is_none()
-            && options.lock_delay().get().is_zero()
-        {
-            no_guarantee
-                .push("with a lock delay of 0 Consul may give the lock to somebody else while the command runs");
-        }
-        lock
+        consul_lock(args, (key, more), wait, grace, program)?
     };
     let plan = Plan {
         lock,
@@ -97,16 +89,17 @@ pub(crate) fn make(args: RunArgs, inherited: Inherited) -> Result<Meant, Refusal
     Ok(Meant { plan, codes, keys })
 }
 
-/// Answers what people from `consul lock` type: `-n 3 KEY`, where 3 is a limit and no key.
+/// Answers what people from `consul lock` type: `-n 3 KEY` and `KEY -n 3`, where 3 is a limit and no key.
 ///
 /// # Errors
 /// Always, if it was typed.
 pub(super) fn refuse_number(waiting: &Waiting, keys: &[String]) -> Result<(), Refusal> {
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty();
-    match keys {
-        [number, _, ..] if waiting.no_wait && is_number(number) => Err(Refusal::usage(format!(
+    // clap has no -n with a value, so the number has become a key among others, wherever the -n stood.
+    match keys.iter().find(|key| is_number(key)) {
+        Some(number) if waiting.no_wait && keys.len() > 1 => Err(Refusal::usage(format!(
             "-n takes no number here: it means \"do not wait\", as in flock(1); for a semaphore, as by consul lock -n {number}, did \
-             you mean --limit {number}?"
+             you mean --limit {number}? Should {number} be a key, write --wait 0"
         ))),
         _ => Ok(()),
     }
@@ -115,20 +108,22 @@ pub(super) fn refuse_number(waiting: &Waiting, keys: &[String]) -> Result<(), Re
 /// The keys in the order of their bytes, each once, with an answer to what people from other tools type.
 fn keys(args: &RunArgs) -> Result<Vec<Key>, Refusal> {
     refuse_number(&args.waiting, &args.keys)?;
-    match args.keys.as_slice() {
-        [dir, key, ..] if args.local.local.is_some() && dir.starts_with('/') => {
-            return Err(Refusal::usage(format!("\"{dir}\" is no key: did you mean --local={dir} {key}?")));
-        }
-        [dir] if args.local.local.is_some() && dir.starts_with('/') => {
-            return Err(Refusal::usage(format!("\"{dir}\" is no key: did you mean --local={dir} and a key after it?")));
-        }
-        // Both would be locked, elsewhere than those who name the folder lock, and nothing would tell.
-        [dir, key, ..] if matches!(args.local.local, Some(None)) && Path::new(dir).is_dir() => {
-            return Err(Refusal::usage(format!(
-                "\"{dir}\" is a folder here: did you mean --local={dir} {key}? If it is a key as well, write it behind another one"
-            )));
-        }
-        _ => {}
+    // With --local=DIR it is a key with a slash too many, and the answer is that of all such keys.
+    let dir = args.keys.iter().find(|key| key.starts_with('/')).filter(|_| matches!(args.local.local, Some(None)));
+    if let Some(dir) = dir {
+        let meant = match args.keys.iter().find(|key| *key != dir) {
+            Some(key) => format!("--local={dir} {key}"),
+            None => format!("--local={dir} and a key after it"),
+        };
+        return Err(Refusal::usage(format!("\"{dir}\" is no key: did you mean {meant}?")));
+    }
+    // Both would be locked, elsewhere than those who name the folder lock, and nothing would tell.
+    if let ([dir, key, ..], Some(None)) = (args.keys.as_slice(), &args.local.local)
+        && Path::new(dir).is_dir()
+    {
+        return Err(Refusal::usage(format!(
+            "\"{dir}\" is a folder here: did you mean --local={dir} {key}? If it is a key as well, write it behind another one"
+        )));
     }
     super::detached::keys(args.keys.iter().map(String::as_str))
 }

@@ -10,6 +10,9 @@ use thiserror::Error;
 /// What `consul` assumes when nothing is said.
 const DEFAULT: &str = "127.0.0.1:8500";
 
+/// Most bytes of a socket's path: `sun_path` has 108 on Linux, 104 elsewhere, with a zero at the end (unix(7)).
+const MOST_OF_SOCKET: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+
 /// Where a setting comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
@@ -72,6 +75,8 @@ pub enum AddressError {
     Path,
     #[error("names no socket: write unix:///path/to/socket")]
     NoSocket,
+    #[error("names a socket by {0} bytes, and a system takes {MOST_OF_SOCKET} at most: put it below a shorter path")]
+    LongSocket(usize),
     #[error("is a unix socket, which speaks no TLS: unset CONSUL_HTTP_SSL")]
     TlsSocket,
 }
@@ -93,6 +98,7 @@ impl Address {
         let place = match scheme {
             _ if text.trim().is_empty() => return Err(AddressError::Empty),
             Some("unix") if rest.is_empty() => return Err(AddressError::NoSocket),
+            Some("unix") if rest.len() > MOST_OF_SOCKET => return Err(AddressError::LongSocket(rest.len())),
             Some("unix") if tls => return Err(AddressError::TlsSocket),
             Some("unix") => Place::Unix { path: PathBuf::from(rest) },
             None | Some("http") => tcp(rest, tls)?,

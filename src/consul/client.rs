@@ -121,7 +121,7 @@ impl Client {
     /// # Errors
     /// [`ConfigError`] names the variable at fault.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Self::new(Settings::default().resolve(&|name| std::env::var(name).ok())?)
+        Self::new(Settings::default().resolve_here()?)
     }
 
     /// A client of the same Consul with connections of its own, which a [`Client::shutdown`] of this one does not touch.

@@ -70,6 +70,8 @@ pub enum ConfigError {
     Address { origin: Origin, reason: AddressError },
     #[error("{variable} is \"{text}\": write true or false")]
     Boolean { variable: &'static str, text: String },
+    #[error("the value of {variable} is no UTF-8 text: set it anew, or unset it")]
+    NotText { variable: String },
     #[error("the value of {origin} holds a character that no HTTP header can carry: was it pasted with a line break?")]
     Header { origin: Origin },
     #[error("{given} without {missing}: give both, or neither")]
@@ -90,6 +92,8 @@ pub enum ConfigError {
     Read { origin: Origin, path: PathBuf, reason: String },
     #[error("{} ({origin}) is empty: put the token into it, or leave it out", path.display())]
     EmptyToken { origin: Origin, path: PathBuf },
+    #[error("{} ({origin}) holds more than a token: put the token into it and nothing else, on one line", path.display())]
+    UnfitToken { origin: Origin, path: PathBuf },
     #[error("{} ({origin}) holds no {wanted} in PEM: {mend}", path.display())]
     Pem { origin: Origin, path: PathBuf, wanted: &'static str, mend: &'static str },
     #[error("{} ({origin}) cannot be used: {reason}", path.display())]
@@ -101,7 +105,14 @@ impl ConfigError {
     /// (a configuration error, 78).
     #[must_use]
     pub fn is_usage(&self) -> bool {
-        !matches!(self, Self::Read { .. } | Self::EmptyToken { .. } | Self::Pem { .. } | Self::Pair { .. })
+        !matches!(
+            self,
+            Self::Read { .. }
+                | Self::EmptyToken { .. }
+                | Self::UnfitToken { .. }
+                | Self::Pem { .. }
+                | Self::Pair { .. }
+        )
     }
 }
 

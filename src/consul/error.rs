@@ -80,7 +80,7 @@ pub enum Error {
         mend: String,
     },
     /// Any other refusal: asking again would get the same answer.
-    #[error("could not {}: {status} from {:#}: {body}{}", attempt.task, attempt.address, rejected_mend(*status))]
+    #[error("could not {}: {status} from {:#}: {body}{}", attempt.task, attempt.address, rejected_mend(*status, body))]
     Rejected {
         /// What was tried.
         attempt: Attempt,

@@ -17,6 +17,12 @@ impl Error {
         let misconfigured = |what: String, mend: String| Self::Misconfigured { attempt: attempt.clone(), what, mend };
         let denied = body.contains("Permission denied") || body.contains("ACL not found");
         match status {
+            // Consul has this one status for a token where there are no ACLs; it never asks for a password itself.
+            401 if !body.contains("ACL support disabled") => {
+                let mend =
+                    "what is in front of Consul there asks for a user and a password: CONSUL_HTTP_AUTH=user:password";
+                misconfigured(format!("401 {body}"), mend.into())
+            }
             401 | 403 => Self::Denied { attempt, status, body },
             500.. if denied => Self::Denied { attempt, status, body },
             407 => Self::Unreachable { attempt, why: Obstacle::Proxy(format!("407 {body}")) },
@@ -140,6 +146,8 @@ mod tests {
     fn each_status_is_told_apart() {
         assert!(matches!(status(403, "Permission denied", None), Error::Denied { .. }));
         assert!(matches!(status(500, "rpc error making call: ACL not found", None), Error::Denied { .. }));
+        assert!(matches!(status(401, "ACL support disabled", None), Error::Denied { .. }));
+        assert!(matches!(status(401, "<html>", None), Error::Misconfigured { .. }));
         assert!(matches!(status(429, "", None), Error::Busy { .. }));
         assert!(matches!(status(502, "<html>", None), Error::Server { status: 502, .. }));
         assert!(matches!(status(500, "Missing check 'nope' registration", None), Error::Rejected { .. }));

@@ -14,7 +14,7 @@ impl Error {
             Self::Server { body, .. } => Some(server_mend(body)),
             Self::Denied { body, .. } => Some(denied_mend(body)),
             Self::Misconfigured { mend, .. } => Some(mend.as_str()),
-            Self::Rejected { status, .. } => Some(rejected_mend(*status).trim_start_matches("; ")),
+            Self::Rejected { status, body, .. } => Some(rejected_mend(*status, body).trim_start_matches("; ")),
             Self::Redirect { .. } => Some("give the address of an agent itself"),
             Self::Malformed { .. } => Some("is an agent's HTTP API at that address?"),
             Self::Tls { what, .. } => Some(tls_mend(what)),
@@ -68,9 +68,15 @@ pub(super) fn denied_mend(body: &str) -> &'static str {
     }
 }
 
-/// What Consul itself rejects, it says in words that need no addition.
-pub(super) fn rejected_mend(status: u16) -> &'static str {
-    if status == 404 { "; give the path too if Consul is below one there, as in http://host:port/path" } else { "" }
+/// Most of what Consul itself rejects, it says in words that need no addition.
+pub(super) fn rejected_mend(status: u16, body: &str) -> &'static str {
+    if status == 404 {
+        "; give the path too if Consul is below one there, as in http://host:port/path"
+    } else if body.contains("Missing check") {
+        "; name a check of that agent's node by its CheckID (GET /v1/agent/checks)"
+    } else {
+        ""
+    }
 }
 
 pub(super) fn tls_mend(what: &str) -> &'static str {
@@ -105,6 +111,7 @@ mod tests {
             status(500, "No cluster leader", None),
             status(403, "ACL not found", None),
             status(404, "no page", None),
+            status(500, "Missing check 'nope' registration", None),
             status(400, "Client sent an HTTP request to an HTTPS server.", None),
             Error::Redirect { attempt: attempt("a:1"), status: 301, location: "/".into() },
             Error::Tls { attempt: attempt("a:1"), what: "invalid peer certificate: certificate expired".into() },

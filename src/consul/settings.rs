@@ -2,6 +2,8 @@
 //! over its variable, and an empty variable counts as unset. Whatever cannot be honoured is an error here, before anything
 //! is sent.
 
+use std::cell::RefCell;
+use std::env::VarError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +17,8 @@ use super::quote::plain;
 use super::{proxy, tls};
 
 /// The connection flags as typed; `None` is a flag that was not given. See [`Settings::resolve`] for the variables
-/// behind them. A flag given as `""` means none, whatever its variable says.
+/// behind them. A token, client certificate or key, name, datacenter, namespace or partition given as `""` means none, whatever
+/// its variable says; an empty address or path of another file is an error.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// `--http-addr`: `host:port`, `http://…`, `https://…` or `unix://…`.
@@ -98,6 +101,27 @@ impl Settings {
         })
     }
 
+    /// As [`Settings::resolve`], with this process's own environment.
+    ///
+    /// # Errors
+    /// As there, and [`ConfigError::NotText`] for a variable that is no UTF-8: to pass it over would lead to another Consul
+    /// than the one that was meant, or there as somebody else.
+    pub fn resolve_here(self) -> Result<Config, ConfigError> {
+        let unfit = RefCell::new(None);
+        let result = self.resolve(&|name| match std::env::var(name) {
+            Ok(value) => Some(value),
+            Err(VarError::NotPresent) => None,
+            Err(VarError::NotUnicode(_)) => {
+                unfit.borrow_mut().get_or_insert_with(|| name.to_owned());
+                None
+            }
+        });
+        match unfit.into_inner() {
+            Some(variable) => Err(ConfigError::NotText { variable }),
+            None => result,
+        }
+    }
+
     fn address(&self, env: Env<'_>) -> Result<Address, ConfigError> {
         let ssl = boolean(env, "CONSUL_HTTP_SSL")?.unwrap_or(false);
         let (text, origin) = match (&self.http_addr, env("CONSUL_HTTP_ADDR")) {
@@ -116,13 +140,13 @@ impl Settings {
         let (flag, variable) = (Origin::Flag("--token-file"), Origin::Variable("CONSUL_HTTP_TOKEN_FILE"));
         let named = |text: &str, origin| header(text, origin).map(|token| Some((token, origin)));
         let from_file = |path: &Path, origin| {
-            let text = read(path, origin)?;
-            let text = String::from_utf8_lossy(&text);
-            let token = text.trim();
+            let bytes = read(path, origin)?;
+            let unfit = || ConfigError::UnfitToken { origin, path: path.to_owned() };
+            let token = std::str::from_utf8(&bytes).map_err(|_| unfit())?.trim();
             if token.is_empty() {
                 return Err(ConfigError::EmptyToken { origin, path: path.to_owned() });
             }
-            named(token, origin)
+            named(token, origin).map_err(|_| unfit())
         };
         match (&self.token_file, &self.token) {
             (Some(path), _) => return from_file(path, flag),

@@ -143,10 +143,11 @@ enum Unfit {
 fn check(chain: &[Certificate<'static>], key: PrivateKeyDer<'static>) -> Result<(), Unfit> {
     let chain = chain.iter().map(|cert| CertificateDer::from(cert.der().to_vec())).collect();
     let provider = ring::default_provider();
-    let key = provider
-        .key_provider
-        .load_private_key(key)
-        .map_err(|error| Unfit::Key(format!("{error}: make an RSA, ECDSA (P-256, P-384) or Ed25519 key")))?;
+    let key = provider.key_provider.load_private_key(key).map_err(|error| {
+        Unfit::Key(format!(
+            "{error}: make an RSA key of 2048 bits or more, an ECDSA one (P-256, P-384) or an Ed25519 one"
+        ))
+    })?;
     match CertifiedKey::new(chain, key).keys_match() {
         Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(()),
         Err(rustls::Error::InconsistentKeys(_)) => {

@@ -10,6 +10,12 @@ impl Run {
                 let mut actions = vec![Action::Tell(Note::Acquired { grant, after: now.since(self.started_at) })];
                 if let Some(lease) = &self.lease {
                     actions.push(Action::Tell(Note::Plan(lease.terms())));
+                    // Known only now where the session was given.
+                    if !lease.terms().guaranteed() {
+                        actions.push(Action::Tell(Note::NoGuarantee(
+                            "with a lock delay of 0 Consul may give the lock to somebody else while the command runs",
+                        )));
+                    }
                 }
                 self.phase = Phase::Confirming;
                 actions.extend(self.start_if_safe(now));
