@@ -358,8 +358,15 @@ impl Guard {
                 Err(error) => return Err(error.into()),
             }
         }
-        if self.keeper.is_none() && self.was_started {
-            last_words(&self.plan.last_words);
+        match &self.keeper {
+            None if self.was_started => last_words(&self.plan.last_words),
+            None => {}
+            // The keeper has a lock to give back now, and the end of a process takes a processor for a while. A lock of this
+            // machine is the keeper's alone from here on.
+            Some(keeper) => {
+                self.locks.clear();
+                let _ = poll(&mut [PollFd::new(keeper.as_fd(), PollFlags::POLLIN)], AFTER_KEEPER);
+            }
         }
         Ok(())
     }
@@ -371,6 +378,9 @@ fn how(status: ExitStatus) -> Status {
         (None, signal) => Status::Signal(signal.unwrap_or_default()),
     }
 }
+
+/// How long the guard's own end lets the keeper go first, in milliseconds.
+const AFTER_KEEPER: u16 = 1;
 
 /// How long the last words may wait for descriptor 2, in milliseconds: a terminal takes nothing while somebody else writes.
 const LAST_WORDS: u16 = 1000;

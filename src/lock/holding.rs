@@ -16,6 +16,10 @@ use crate::consul::{Client, Error as ConsulError, RefusalReason, SessionId, Txn}
 /// Longest wait for the reply to one request of a release.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long whoever waits for the lock is let go first, before we end our session: his request would else stand behind
+/// ours, and nobody waits for the session's end.
+const AFTER_YOU: Duration = Duration::from_millis(2);
+
 /// A lock as it was acquired: one key or several under one session, with one lease.
 #[derive(Debug, Clone)]
 pub struct Holding {
@@ -27,6 +31,8 @@ pub struct Holding {
     pub(super) retry_for: Duration,
     pub(super) monitor_retries: Option<u32>,
     pub(super) monitor_retry_time: Duration,
+    /// Somebody was behind us in the line.
+    pub(super) is_awaited: bool,
 }
 
 /// What became of a release.
@@ -58,6 +64,7 @@ impl Holding {
             retry_for: options.retry_for,
             monitor_retries: options.monitor_retries,
             monitor_retry_time: options.monitor_retry_time,
+            is_awaited: false,
         }
     }
 
@@ -110,6 +117,9 @@ impl Holding {
     pub fn release(&self, stop: &Stop) -> Release {
         let result = self.free_keys(stop, TIMEOUT);
         if self.session.own {
+            if self.is_awaited && matches!(result, Release::Released) {
+                let _ = stop.pause(AFTER_YOU);
+            }
             self.end_session(stop, matches!(result, Release::Unanswered(_)));
         }
         result

@@ -28,6 +28,8 @@ pub(super) struct Queue {
     first: bool,
     /// Who was before us when we last looked; nothing when that is not known.
     ahead: Option<Ahead>,
+    /// Somebody was behind us when we last looked.
+    followed: bool,
     /// The token may not write, or not see, what is below the key.
     unusable: bool,
 }
@@ -77,6 +79,7 @@ impl Queue {
             seen: false,
             first: false,
             ahead: None,
+            followed: false,
             unusable: false,
         }
     }
@@ -95,6 +98,11 @@ impl Queue {
     /// Whether we have a place in the line.
     pub(super) fn is_joined(&self) -> bool {
         self.joined
+    }
+
+    /// Whether somebody was behind us when we last looked, who gets the lock after us. Still known when our own entry is gone.
+    pub(super) fn is_followed(&self) -> bool {
+        self.followed
     }
 
     /// Whether the token may see our entry, so that one that is not there was deleted.
@@ -167,14 +175,17 @@ impl Queue {
         }
         let known = match (self.ahead.take(), &self.ticket) {
             (Some(ahead), Some(ticket)) => match client.names(&self.prefix, Read::Consistent, timeout) {
-                Ok(names) => again(ahead, &names.into_iter().collect(), ticket),
+                Ok(names) => {
+                    let length = names.len();
+                    again(ahead, &names.into_iter().collect(), ticket).map(|(place, ahead)| (place, ahead, length))
+                }
                 Err(Error::Denied { .. }) => None,
                 Err(error) => return Err(error),
             },
             _ => None,
         };
         match known {
-            Some((place, ahead)) => Ok(self.take_place(place, ahead)),
+            Some((place, ahead, length)) => Ok(self.take_place(place, ahead, length)),
             None => {
                 let line = self.list(client, timeout)?;
                 Ok(self.find(client, line, timeout))
@@ -199,14 +210,21 @@ impl Queue {
 
     /// Finds our place in the line as it is now, and removes the dead from it.
     fn find(&mut self, client: &Client, line: Vec<Entry>, timeout: Duration) -> Place {
+        let length = line.len();
         let (place, ahead, dead) = place(line, self.ticket.as_deref());
         if !dead.is_empty() {
             remove(client, &dead, timeout);
         }
-        self.take_place(place, ahead)
+        self.take_place(place, ahead, length - dead.len())
     }
 
-    fn take_place(&mut self, place: Place, ahead: Option<Ahead>) -> Place {
+    /// Notes our place in a line of so many entries.
+    fn take_place(&mut self, place: Place, ahead: Option<Ahead>, length: usize) -> Place {
+        self.followed = match &place {
+            Place::First => length > 1,
+            Place::Behind { ahead, .. } => length > ahead + 1,
+            Place::Nowhere => false,
+        };
         self.ahead = ahead;
         self.first = place == Place::First;
         self.seen |= place != Place::Nowhere;
@@ -315,6 +333,19 @@ mod tests {
         assert_eq!(look(&["me", "new"]), Some((Place::First, None)));
         assert_eq!(look(&["a", "me"]), None);
         assert_eq!(look(&["a", "b", "c"]), Some((Place::Nowhere, None)));
+    }
+
+    #[test]
+    fn whoever_is_followed_knows_it_even_when_his_own_entry_is_gone() {
+        let mut queue = Queue::new(&"k".parse().expect("a key"));
+        let behind = |ahead| Place::Behind { last: entry("a", 1, true), ahead };
+        for (place, length, followed) in
+            [(behind(2), 3, false), (behind(2), 4, true), (Place::First, 1, false), (Place::First, 2, true)]
+        {
+            queue.take_place(place, None, length);
+            queue.forget();
+            assert_eq!(queue.is_followed(), followed, "{length}");
+        }
     }
 
     #[test]

@@ -108,6 +108,7 @@ pub fn acquire(client: &Client, options: &LockOptions, stop: &Stop, tell: &Tell)
         asked: Vec::new(),
         sees_readers: false,
         told_place: None,
+        told_asking: false,
     };
     let mut first = join(first);
     if keys.len() > 1 {
@@ -121,7 +122,9 @@ pub fn acquire(client: &Client, options: &LockOptions, stop: &Stop, tell: &Tell)
         (Ok(_), None) => {}
         (Err(_), _) => attempt.clean_up(),
     }
-    result.map(|won| Holding::new(client, options, &attempt.session, vec![won.claim], won.sent))
+    let is_awaited = attempt.queue.is_followed();
+    result
+        .map(|won| Holding { is_awaited, ..Holding::new(client, options, &attempt.session, vec![won.claim], won.sent) })
 }
 
 /// One competition for the key.
@@ -162,6 +165,8 @@ struct Attempt<'a> {
     sees_readers: bool,
     /// The place in the line that was told of last: how many are before us.
     told_place: Option<usize>,
+    /// That the request that takes the lock is near was told.
+    told_asking: bool,
 }
 
 impl Attempt<'_> {

@@ -9,7 +9,6 @@ use crate::consul::{Entry, Op, Refusal, RefusalReason, Txn};
 use crate::lock::claim::Claim;
 use crate::lock::error::Error;
 use crate::lock::key::Key;
-use crate::lock::notice::Notice;
 use crate::lock::options::Sharing;
 use crate::lock::readers::{READ_FLAGS, Readers};
 use crate::lock::slots;
@@ -61,6 +60,7 @@ impl Attempt<'_> {
             self.record.date();
             self.value = self.record.to_value();
         }
+        self.tell_asking();
         let sent = Moment::now();
         // After any retry it may have been ours before this very request, which then proves nothing.
         let first_time = self.asked.is_empty();
@@ -82,7 +82,6 @@ impl Attempt<'_> {
             }
         }
         ops.extend(self.queue.leave());
-        (self.tell)(Notice::Asking);
         match self.client.txn(&ops, TIMEOUT) {
             Ok(Txn::Done(entries)) => {
                 self.queue.forget();

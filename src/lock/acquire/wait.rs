@@ -82,6 +82,13 @@ impl Attempt<'_> {
         }
     }
 
+    /// Tells once that the lock is near: whoever is woken by it takes a processor just when the request is to be sent.
+    pub(super) fn tell_asking(&mut self) {
+        if !std::mem::replace(&mut self.told_asking, true) {
+            (self.tell)(Notice::Asking);
+        }
+    }
+
     /// Waits until the key is worth another look: as the first in line, until it changes from what it was; behind somebody,
     /// until that one is gone.
     pub(super) fn wait_in_line(&mut self, first: &First) -> Result<ReadResult, Error> {
@@ -95,7 +102,7 @@ impl Attempt<'_> {
             let place = if self.queue.is_unusable() { Ok(Place::First) } else { self.find_place() };
             self.tell_place(place.as_ref().ok());
             if let Ok(Place::First) = place {
-                (self.tell)(Notice::Asking);
+                self.tell_asking();
             }
             match place {
                 Ok(Place::First) => match first {
