@@ -244,3 +244,49 @@ fn every_page_with_examples_is_run_and_no_example_hides_from_it() {
         assert_eq!(hidden.map(|number| format!("{name}:{}", number + 1)), None, "make it a block marked sh");
     }
 }
+
+/// What the examples of a command's long help take for granted.
+fn scene(command: &str) -> &'static str {
+    match command {
+        "status" | "list" | "evict" => {
+            "consul-lock run -q deploy/web -- sleep 100 & until consul-lock status deploy/web >/dev/null; do sleep 0.1; done\n"
+        }
+        "renew" | "release" => {
+            "eval \"$(consul-lock acquire --export --ttl 1m deploy/web)\"; session=$CONSUL_LOCK_SESSION\n"
+        }
+        "completions" => "mkdir -p ~/.local/share/bash-completion/completions ~/.zfunc ~/.config/fish/completions\n",
+        _ => "",
+    }
+}
+
+#[test]
+fn the_examples_in_the_help_run_and_fit_a_terminal() {
+    let desk = Desk::new(Options::default());
+    let commands =
+        ["run", "acquire", "renew", "release", "status", "list", "wait", "evict", "doctor", "completions", "man"];
+    let mut run = 0;
+    for command in commands {
+        let mut help = Command::new(assert_cmd::cargo::cargo_bin!("consul-lock"));
+        let help = Running::start(help.args([command, "--help"])).wait(BOUND).stdout;
+        let (_, examples) = help.split_once("Examples:\n").unwrap_or_else(|| panic!("{command}: {help}"));
+        // What is not indented is prose.
+        let examples: Vec<_> = examples.lines().take_while(|line| line.is_empty() || line.starts_with("  ")).collect();
+        for example in examples.split(|line| line.is_empty()).filter(|example| !example.is_empty()) {
+            for line in example {
+                assert!(line.len() <= 80, "{command}: {line}");
+            }
+            // What goes on for ever is ended after a second, nobody is there to be asked, and each has a lock of its own:
+            // the one before leaves a lock delay.
+            let watch = "consul-lock status --watch deploy/web";
+            let text = (scene(command).to_owned() + &example.join("\n"))
+                .replace(watch, &format!("{{ timeout 1 {watch} || [ $? -eq 124 ]; }}"))
+                .replace("consul-lock evict deploy/web", "consul-lock evict --yes deploy/web")
+                .replace("deploy/web", &format!("deploy/web-{run}"));
+            let text = format!("export HOME=$DIR PAGER=cat MANPAGER=cat\n{text}\n");
+            let block = Block { language: "sh".into(), comment: None, text, line: 0 };
+            drop(desk.run(&format!("consul-lock {command} --help"), &block));
+            run += 1;
+        }
+    }
+    assert!(run > commands.len(), "{run}");
+}

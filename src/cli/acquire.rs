@@ -32,15 +32,6 @@ Without --hold the lock is a lease: it has to be renewed before CONSUL_LOCK_EXPI
 some time after that, when twice the TTL and the lock delay are over at the latest. With --hold a process in the \
 background renews it, until it is released, until the process of --pid has ended, or for as long as --max says.";
 
-pub(super) const EXAMPLES: &str = r#"Examples:
-  lock=$(consul-lock acquire --export --hold --pid $$ deploy/web)    # in a script under set -e
-  eval "$lock"
-  trap 'consul-lock release' EXIT
-
-  session=$(consul-lock acquire --ttl 10m -w 1h deploy/web)          # in steps that share nothing else
-  consul-lock renew deploy/web --session "$session"
-  consul-lock release deploy/web --session "$session""#;
-
 #[derive(Debug, Args)]
 pub(crate) struct AcquireArgs {
     /// A key in Consul's KV, such as deploy/web.

@@ -9,14 +9,14 @@ use consul_lock::duration;
 use nix::sys::signal::Signal;
 
 use super::acquire::{self, AcquireArgs};
+use super::completions::CompletionsArgs;
 use super::completions::names::NamesArgs;
-use super::completions::{self, CompletionsArgs};
 use super::connection::Connection;
 use super::doctor::DoctorArgs;
 use super::evict::EvictArgs;
 use super::examples;
 use super::list::ListArgs;
-use super::man::{self, ManArgs};
+use super::man::ManArgs;
 use super::output::Output;
 use super::release::{self, ReleaseArgs};
 use super::renew::{self, RenewArgs};
@@ -40,7 +40,7 @@ pub(crate) type Cli = Line<Command>;
 pub(crate) enum Command {
     #[command(flatten)]
     Hold(Hold),
-    #[command(about = first_line(acquire::ABOUT), long_about = acquire::ABOUT, after_long_help = acquire::EXAMPLES)]
+    #[command(about = first_line(acquire::ABOUT), long_about = acquire::ABOUT, after_long_help = examples::ACQUIRE)]
     Acquire(Box<AcquireArgs>),
     #[command(about = first_line(renew::ABOUT), long_about = renew::ABOUT, after_long_help = examples::RENEW)]
     Renew(Box<RenewArgs>),
@@ -62,10 +62,10 @@ pub(crate) enum Command {
     #[command(after_long_help = examples::DOCTOR)]
     Doctor(Box<DoctorArgs>),
     /// Print completions for a shell.
-    #[command(after_long_help = completions::EXAMPLES)]
+    #[command(after_long_help = examples::COMPLETIONS)]
     Completions(CompletionsArgs),
     /// Print a page of the manual.
-    #[command(after_long_help = man::EXAMPLES)]
+    #[command(after_long_help = examples::MAN)]
     Man(ManArgs),
     /// Print the names of locks for completions.
     #[command(hide = true)]

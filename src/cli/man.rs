@@ -11,11 +11,6 @@ use super::refusal::Refusal;
 /// The date of this version, as CHANGELOG.md has it.
 const RELEASED: &str = "2026-11-22";
 
-pub(super) const EXAMPLES: &str = "\
-Examples:
-  consul-lock man | man -l -
-  consul-lock man run | man -l -";
-
 /// Prints a page of the manual.
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {

@@ -11,12 +11,6 @@ use super::args::Cli;
 use super::exit::Exit;
 use super::output::print;
 
-pub(super) const EXAMPLES: &str = "\
-Examples:
-  consul-lock completions bash >~/.local/share/bash-completion/completions/consul-lock
-  consul-lock completions zsh >~/.zfunc/_consul-lock    # a folder of $fpath
-  consul-lock completions fish >~/.config/fish/completions/consul-lock.fish";
-
 /// Prints the completions for a shell.
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {

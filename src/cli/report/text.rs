@@ -232,6 +232,8 @@ pub(super) fn paint(tone: Tone, message: &str, coloured: bool) -> String {
     let lines: Vec<_> = message.lines().map(plain).collect();
     format!("{style}consul-lock:{style:#} {}", lines.join("\n"))
 }
+
+/// That somebody has the lock with another limit than ours.
 fn other_limit(key: &Key, holder: &impl Display, theirs: u16, ours: u16) -> String {
     format!(
         "{key} is held with another limit, {theirs} and not {ours}, by {holder}: as many as the greater one may run at once"
