@@ -21,6 +21,7 @@ mod tree;
 
 use std::ffi::OsString;
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -180,6 +181,11 @@ impl Guard {
     /// SIGKILL to everybody now.
     pub(crate) fn kill(&self) {
         self.say(&Request::Kill);
+    }
+
+    /// After [`Report::Gone`]: nothing more will be asked, so that the guard need not wait for it.
+    pub(crate) fn dismiss(&self) {
+        let _ = self.socket.shutdown(Shutdown::Write);
     }
 
     /// Forwards a signal to the command, and to nobody else should its pid be another's by now.

@@ -258,7 +258,14 @@ impl<R: FnMut(Note)> Loop<R> {
         let stop = Stop::new();
         self.stop = stop.clone();
         match self.held.take() {
-            Some(held) => self.releaser.release(held, stop),
+            Some(held) => {
+                let is_awaited = held.is_awaited();
+                self.releaser.release(held, stop);
+                // Its end takes a processor for a while: now, while Consul is asked, unless somebody waits for that.
+                if !is_awaited {
+                    self.tell_guard(Guard::dismiss);
+                }
+            }
             None => self.outlet.send(Input::Event(Event::Released(event::Released::Done))),
         }
     }
