@@ -121,7 +121,10 @@ pub(crate) fn fork(plan: Plan) -> Result<Guard, Error> {
     sys::become_subreaper().map_err(set_up("prctl"))?;
     let (socket, guards) = UnixStream::pair().map_err(set_up("socketpair"))?;
     match sys::fork().map_err(set_up("fork"))? {
-        Some(pid) => Ok(Guard { pid, socket, outbox: Mutex::default(), spared, command: Arc::default() }),
+        Some(pid) => {
+            sys::own_heap();
+            Ok(Guard { pid, socket, outbox: Mutex::default(), spared, command: Arc::default() })
+        }
         None => {
             drop(socket);
             process::run(plan, guards)
