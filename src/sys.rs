@@ -4,7 +4,7 @@
 use std::ffi::{CStr, CString};
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
@@ -195,6 +195,17 @@ extern "C" fn erase_and_stop(number: libc::c_int) {
         libc::sigaction(number, &raw const ours, ptr::null_mut());
     }
     Errno::set_raw(errno);
+}
+
+/// The bytes that a read(2) would give at once (ioctl_tty(2), FIONREAD): of a terminal that edits lines, of whole lines.
+///
+/// # Errors
+/// ENOTTY for what has no such number.
+pub(crate) fn readable(descriptor: impl AsFd) -> nix::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int, to a place for one.
+    Errno::result(unsafe { libc::ioctl(descriptor.as_fd().as_raw_fd(), libc::FIONREAD, &raw mut bytes) })?;
+    Ok(usize::try_from(bytes).unwrap_or(0))
 }
 
 /// Whether `descriptor` is open.

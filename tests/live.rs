@@ -305,3 +305,53 @@ fn a_job_in_the_background_says_it_in_a_line_and_a_stopped_terminal_delays_nobod
     desk.pty.prompt(PATIENCE);
     assert!(desk.pty.picture().iter().all(|line| !line.starts_with("waiting ")), "{:#?}", desk.pty.picture());
 }
+
+#[test]
+fn what_is_typed_below_the_line_leaves_nothing_and_touches_nothing_above() {
+    // At the top of the screen, at its bottom, and where what is typed is not the command's.
+    for (earlier, input) in [(3, "/dev/tty"), (40, "/dev/tty"), (3, "/dev/null")] {
+        let locks = tempfile::tempdir().unwrap();
+        let local = format!("--local={}", locks.path().display());
+        let mut command = support::consul_lock();
+        let mut holder = Running::start(command.args(["run", &local, "job", "-c", "echo started; exec sleep 1000"]));
+        holder.expect_stdout("started", PATIENCE);
+        let binary = support::consul_lock().get_program().to_string_lossy().into_owned();
+        let script = format!(
+            "seq {earlier}; TERM=xterm {binary} run --color=never {local} job -- sed 's/.*/<&>/;7q' <{input}; echo over"
+        );
+        let mut terminal = Pty::spawn(Command::new("sh").args(["-c", &script]));
+        let rows = |more: &[&str]| -> Vec<String> {
+            let all = (1..=earlier).map(|row| row.to_string()).chain(more.iter().map(ToString::to_string));
+            all.collect()
+        };
+        // Enter in the last row has the terminal make room for another one, as ever.
+        let is_whole = |screen: &[String]| {
+            let above = rows(&[]);
+            screen.split_last().is_some_and(|(last, rest)| {
+                last.starts_with("waiting ")
+                    && last.contains("s for job; held ")
+                    && above.ends_with(rest)
+                    && rest.len() >= above.len().min(22)
+            })
+        };
+        terminal.expect_picture("the live line", PATIENCE, is_whole);
+        let text_then_end = if earlier == 3 { "abc\x04" } else { "" };
+        let typed = ["\n", "\n", "\n", "\n", "\n", "\n", text_then_end, "some text\n"];
+        for (number, keys) in typed.iter().filter(|keys| !keys.is_empty()).enumerate() {
+            terminal.send(keys);
+            eventually("the line is taken back", PATIENCE, || {
+                (terminal.screen_so_far().matches("\x1b[A").count() > number).then_some(())
+            });
+            terminal.expect_picture("the live line where it was", PATIENCE, is_whole);
+        }
+
+        holder.signal(Signal::SIGTERM);
+        holder.wait(PATIENCE);
+        terminal.expect("over\r\n", PATIENCE);
+        let last = if earlier == 3 { "<abcsome text>" } else { "<some text>" };
+        let output =
+            if input == "/dev/tty" { vec!["<>", "<>", "<>", "<>", "<>", "<>", last, "over"] } else { vec!["over"] };
+        let all = rows(&output);
+        assert_eq!(terminal.picture(), all[all.len().saturating_sub(23)..], "{earlier} from {input}");
+    }
+}

@@ -4,8 +4,10 @@
 //! Ctrl-Z; and this is one line, once a second.
 //!
 //! The cursor stays at the line's beginning. Whatever a window that becomes narrower makes of the line is then below it,
-//! and what the terminal echoes (`^C`) is written into the line instead of behind it; both go when the line goes.
+//! and what the terminal echoes (`^C`) is written into the line instead of behind it; both go when the line goes. After
+//! Enter the line is in the row above, and taken from there.
 
+mod keyboard;
 mod waiting;
 
 use std::io::{IsTerminal as _, Write as _, stderr};
@@ -18,6 +20,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{getpgrp, tcgetpgrp};
 
+pub(crate) use keyboard::Keyboard;
 pub(crate) use waiting::Waiting;
 
 use crate::cli::report::is_dumb;
@@ -41,6 +44,8 @@ pub(crate) struct Screen {
     may_draw: bool,
     waiting: Option<Waiting>,
     drawn_at: Option<Moment>,
+    /// The bytes of typed lines as the line was drawn; nothing while it is not there.
+    typed: Option<usize>,
     /// A job in the background has said in a line that it waits.
     has_said: bool,
 }
@@ -48,7 +53,7 @@ pub(crate) struct Screen {
 impl Screen {
     /// Standard error; a live line is drawn if that is `wanted` and standard error is the terminal that we work at.
     pub(crate) fn new(wanted: bool) -> Self {
-        Self { may_draw: wanted && is_capable(), waiting: None, drawn_at: None, has_said: false }
+        Self { may_draw: wanted && is_capable(), waiting: None, drawn_at: None, typed: None, has_said: false }
     }
 
     /// Whether there may be a live line.
@@ -66,7 +71,7 @@ impl Screen {
 
     /// Writes a message, above the live line if there is one.
     pub(crate) fn print(&mut self, line: &str) {
-        let mut text = self.erasure().to_owned();
+        let mut text = self.erasure();
         text.push_str(line);
         text.push('\n');
         self.write_with_line(text);
@@ -93,8 +98,9 @@ impl Screen {
         if self.waiting.take().is_some() {
             let erasure = self.erasure();
             if !erasure.is_empty() {
-                write(erasure);
+                write(&erasure);
             }
+            self.typed = None;
             sys::stop_as_ever();
         }
     }
@@ -109,8 +115,16 @@ impl Screen {
     pub(crate) fn draw(&mut self) {
         self.drawn_at = Some(Moment::now());
         if is_in_foreground() && is_writable() {
-            let erasure = self.erasure().to_owned();
+            let erasure = self.erasure();
             self.write_with_line(erasure);
+        }
+    }
+
+    /// A line was typed: if that has moved the cursor, the line is taken from where it was left at once, so that there is
+    /// never more than one row to go back.
+    pub(crate) fn look(&mut self) {
+        if self.typed.is_some_and(|before| keyboard::pending() > before) {
+            self.draw();
         }
     }
 
@@ -122,11 +136,24 @@ impl Screen {
             sys::DRAWN.store(true, Ordering::SeqCst);
         }
         write(&text);
+        // Not before: what was typed into somebody else's row is not ours to take back.
+        if sys::DRAWN.load(Ordering::SeqCst) {
+            self.typed.get_or_insert_with(keyboard::pending);
+        }
     }
 
     /// What takes the line away. In the background it is not ours any more: whoever put us there has written below it.
-    fn erasure(&self) -> &'static str {
-        if sys::DRAWN.swap(false, Ordering::SeqCst) && is_in_foreground() { sys::ERASE } else { "" }
+    fn erasure(&mut self) -> String {
+        let before = self.typed.take();
+        if !sys::DRAWN.swap(false, Ordering::SeqCst) || !is_in_foreground() {
+            return String::new();
+        }
+        let now = keyboard::pending();
+        self.typed = Some(now);
+        // One row and no more, however much was typed: a row too few is a blemish, and one too many somebody else's text.
+        let is_above = before.is_some_and(|before| now > before) && keyboard::is_echoed();
+        let up = known_width().filter(|_| is_above).map(keyboard::up).unwrap_or_default();
+        up + sys::ERASE
     }
 }
 
@@ -155,5 +182,9 @@ fn is_writable() -> bool {
 }
 
 fn width() -> usize {
-    terminal_size::terminal_size_of(stderr()).map_or(USUAL_WIDTH, |(width, _)| usize::from(width.0))
+    known_width().unwrap_or(USUAL_WIDTH)
+}
+
+fn known_width() -> Option<usize> {
+    terminal_size::terminal_size_of(stderr()).map(|(width, _)| usize::from(width.0))
 }

@@ -5,7 +5,7 @@
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
 use std::time::Duration;
 
-use crate::cli::live::{Screen, Waiting};
+use crate::cli::live::{Keyboard, Screen, Waiting};
 
 /// Messages that may wait for a reader of standard error.
 const QUEUE: usize = 256;
@@ -24,6 +24,8 @@ pub(super) struct Writer {
     may_draw: bool,
     /// There is a live line.
     live: bool,
+    /// Tells of typed lines while there is one.
+    keyboard: Option<Keyboard>,
 }
 
 #[derive(Debug)]
@@ -32,6 +34,8 @@ enum Word {
     Line(String),
     /// The live line, and a line instead of it where there can be none.
     Live(Box<Waiting>, Option<String>),
+    /// Somebody has typed a line.
+    Typed,
     /// The waiting is over; the answer is that the live line is gone.
     Clear(Sender<()>),
 }
@@ -49,7 +53,7 @@ impl Writer {
         };
         // Without a thread nothing is told, which is no reason not to run.
         let _ = std::thread::Builder::new().name("report".into()).spawn(write);
-        Self { words, done, may_draw, live: false }
+        Self { words, done, may_draw, live: false, keyboard: None }
     }
 
     /// Whether there may be a live line.
@@ -64,13 +68,17 @@ impl Writer {
 
     /// Queues the state of the waiting; false if the queue is full.
     pub(super) fn live(&mut self, waiting: Waiting, otherwise: Option<String>) -> bool {
-        self.live = true;
+        if !std::mem::replace(&mut self.live, true) {
+            let words = self.words.clone();
+            self.keyboard = Keyboard::listen(move || drop(words.try_send(Word::Typed)));
+        }
         self.words.try_send(Word::Live(Box::new(waiting), otherwise)).is_ok()
     }
 
     /// Takes the live line away, and waits until that is done, but not for a terminal that takes nothing.
     pub(super) fn clear(&mut self) {
         if std::mem::take(&mut self.live) {
+            self.keyboard = None;
             let (cleared, done) = mpsc::channel();
             if self.words.try_send(Word::Clear(cleared)).is_ok() {
                 let _ = done.recv_timeout(CLEARING);
@@ -80,7 +88,8 @@ impl Writer {
 
     /// Waits until all is written, but not for a standard error that nobody reads.
     pub(super) fn finish(self) {
-        drop(self.words);
+        // The keyboard's thread has a way to the queue, too.
+        drop((self.words, self.keyboard));
         let _ = self.done.recv_timeout(LAST_WORDS);
     }
 }
@@ -95,6 +104,7 @@ fn serve(mut screen: Screen, inbox: &Receiver<Word>) {
         match word {
             Ok(Word::Line(line)) => screen.print(&line),
             Ok(Word::Live(waiting, otherwise)) => screen.show(*waiting, otherwise.as_deref()),
+            Ok(Word::Typed) => screen.look(),
             Ok(Word::Clear(cleared)) => {
                 screen.clear();
                 drop(cleared);
