@@ -25,7 +25,7 @@ def environment(**more):
 
 
 def installed(program, folder):
-    """A copy, as users have one: a file that the linker has just written costs a start 20 page faults more."""
+    """A copy, as users have one: a file that the linker has just written costs a run 10 to 20 page faults more."""
     copy = os.path.join(folder, os.path.basename(program))
     with open(program, "rb") as file, open(copy, "wb") as new:
         new.write(file.read())
