@@ -182,7 +182,9 @@ impl Inbox {
         };
         let rest = self.0.split_off(end + 1);
         let complete = std::mem::replace(&mut self.0, rest);
-        complete.split(|&byte| byte == b'\n').filter_map(decode).collect()
+        // What follows the last line feed is empty: to have that parsed would be an error, and to find its place costs serde_json
+        // a look at what the processor can do, which in a virtual machine takes a tenth of a millisecond.
+        complete.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).filter_map(decode).collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reading the key, and where it is a semaphore the other slots too.
 
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use super::TIMEOUT;
@@ -48,26 +48,29 @@ pub(super) fn look(client: &Client, key: &Key, slots: u16) -> ReadResult {
 }
 
 /// Looks under way.
-type Looking = JoinHandle<Vec<ReadResult>>;
+type Looking = Receiver<Vec<ReadResult>>;
 
 /// Looks at the keys for the first time, on connections of their own, beside the making of the session.
 pub(super) fn begin_to_look(client: &Client, keys: &[&Key], slots: u16) -> std::io::Result<Vec<Looking>> {
     let begin = |some: &[&Key]| {
         let (client, some) = (client.separate(), some.iter().map(|&key| key.clone()).collect::<Vec<_>>());
+        let (result, results) = channel();
         let look_at_each = move || {
             let seen = some.iter().map(|key| first_look(&client, key, slots)).collect();
             // A session takes longer to be made than a key to be read: there is time for what the record will say.
             record::names();
-            seen
+            // Told before the connection is closed and the thread ends, which takes time that nobody need wait.
+            let _ = result.send(seen);
         };
-        std::thread::Builder::new().name("first-read".into()).spawn(look_at_each)
+        std::thread::Builder::new().name("first-read".into()).spawn(look_at_each)?;
+        Ok(results)
     };
     keys.chunks(READ_BY_ONE).map(begin).collect()
 }
 
 /// What was seen, in the order of the keys; that of a thread that panicked is missing.
 pub(super) fn join(looking: Vec<Looking>) -> Vec<ReadResult> {
-    looking.into_iter().flat_map(|looking| looking.join().unwrap_or_default()).collect()
+    looking.into_iter().flat_map(|looking| looking.recv().unwrap_or_default()).collect()
 }
 
 /// As [`look`], with a look for a semaphore of Consul's own, which costs no further request.
