@@ -21,6 +21,7 @@ mod tree;
 
 use std::ffi::OsString;
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -120,7 +121,10 @@ pub(crate) fn fork(plan: Plan) -> Result<Guard, Error> {
     sys::become_subreaper().map_err(set_up("prctl"))?;
     let (socket, guards) = UnixStream::pair().map_err(set_up("socketpair"))?;
     match sys::fork().map_err(set_up("fork"))? {
-        Some(pid) => Ok(Guard { pid, socket, outbox: Mutex::default(), spared, command: Arc::default() }),
+        Some(pid) => {
+            sys::own_heap();
+            Ok(Guard { pid, socket, outbox: Mutex::default(), spared, command: Arc::default() })
+        }
         None => {
             drop(socket);
             process::run(plan, guards)
@@ -180,6 +184,11 @@ impl Guard {
     /// SIGKILL to everybody now.
     pub(crate) fn kill(&self) {
         self.say(&Request::Kill);
+    }
+
+    /// After [`Report::Gone`]: nothing more will be asked, so that the guard need not wait for it.
+    pub(crate) fn dismiss(&self) {
+        let _ = self.socket.shutdown(Shutdown::Write);
     }
 
     /// Forwards a signal to the command, and to nobody else should its pid be another's by now.

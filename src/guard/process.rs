@@ -241,7 +241,7 @@ impl Guard {
             return;
         }
         self.expected = Unborn::fork(&self.plan, self.keeper.as_ref()).map_or_else(Expected::Failed, Expected::Alive);
-        // It has the shell's session, group, descriptors; from here on the guard has none of them.
+        // It has the shell's session and group; from here on the guard has them no more.
         let _ = setsid();
         // Now the terminal's signals come no more, and what has come is what that process may not have got.
         let last = self.signals.drain();
@@ -251,7 +251,6 @@ impl Guard {
                 let _ = kill(unborn.pid(), signal);
             }
         }
-        release_descriptors();
     }
 
     fn start(&mut self, env: &Environment) {
@@ -266,6 +265,8 @@ impl Guard {
                 match unborn.execute(env, locks) {
                     Ok(execution) => {
                         self.execution = Some(execution);
+                        // It has its copies of what was inherited. Only now: nobody waits for this.
+                        release_descriptors();
                         return;
                     }
                     // It sees the socket close, and ends.

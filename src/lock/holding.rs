@@ -102,6 +102,12 @@ impl Holding {
         self.lease
     }
 
+    /// Whether somebody was behind us in the queue when the lock was acquired.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.is_awaited
+    }
+
     /// Until when Consul promises to let the session live if nobody renews it from now on; nothing for one without a TTL. It
     /// is long past for a session that was given and that has not been renewed here.
     #[must_use]

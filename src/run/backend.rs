@@ -174,6 +174,14 @@ impl Held {
         }
     }
 
+    /// Whether somebody is known to be waiting for it.
+    pub(super) fn is_awaited(&self) -> bool {
+        match self {
+            Self::Consul(holding) => holding.is_awaited(),
+            Self::Local(_) => false,
+        }
+    }
+
     /// Starts to hold on to it.
     pub(super) fn keep(&self, outlet: &Outlet) -> std::io::Result<Option<Keeper>> {
         match self {

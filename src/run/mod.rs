@@ -34,7 +34,8 @@ use inbox::{Inbox, Outlet};
 use signals::Signals;
 use state::Run;
 
-/// A command that ends sooner than this has needed no confirmation but the lock's own, and no thread that asks for one.
+/// A command that ends sooner than this has needed no confirmation but the lock's own, no thread that asks for one, and
+/// nobody to let go of what it reads and writes.
 const FIRST_KEEP: Duration = Duration::from_millis(50);
 
 /// How long the loop sleeps where nothing is due.
@@ -120,6 +121,7 @@ pub(crate) fn run(plan: Plan, mut report: impl FnMut(Note)) -> anyhow::Result<Ou
         releaser,
         held: None,
         keep_at: None,
+        let_go_at: None,
         keeper: None,
         chain: plan.chain,
         report,
@@ -148,6 +150,8 @@ struct Loop<R> {
     held: Option<Held>,
     /// When to begin to hold on to the lock.
     keep_at: Option<Moment>,
+    /// When to let go of what the command was given.
+    let_go_at: Option<Moment>,
     keeper: Option<Keeper>,
     chain: Vec<String>,
     report: R,
@@ -159,7 +163,11 @@ impl<R: FnMut(Note)> Loop<R> {
             if self.keep_at.is_some_and(|moment| moment <= Moment::now()) {
                 self.keep();
             }
-            let wake_at = [state.wake_at(), self.keep_at].into_iter().flatten().min();
+            if self.let_go_at.is_some_and(|moment| moment <= Moment::now()) {
+                self.let_go_at = None;
+                release_descriptors();
+            }
+            let wake_at = [state.wake_at(), self.keep_at, self.let_go_at].into_iter().flatten().min();
             let event = match inbox.next(wake_at.unwrap_or_else(|| Moment::now() + IDLE)) {
                 Input::Event(event) => event,
                 Input::Acquired(held) => {
@@ -195,7 +203,7 @@ impl<R: FnMut(Note)> Loop<R> {
             Action::Tell(note) => {
                 // The command runs: what it reads and writes is its own alone.
                 if matches!(note, Note::Started(_)) {
-                    release_descriptors();
+                    self.let_go_at = Some(Moment::now() + FIRST_KEEP);
                 }
                 (self.report)(note);
             }
@@ -250,7 +258,14 @@ impl<R: FnMut(Note)> Loop<R> {
         let stop = Stop::new();
         self.stop = stop.clone();
         match self.held.take() {
-            Some(held) => self.releaser.release(held, stop),
+            Some(held) => {
+                let is_awaited = held.is_awaited();
+                self.releaser.release(held, stop);
+                // Its end takes a processor for a while: now, while Consul is asked, unless somebody waits for that.
+                if !is_awaited {
+                    self.tell_guard(Guard::dismiss);
+                }
+            }
             None => self.outlet.send(Input::Event(Event::Released(event::Released::Done))),
         }
     }
