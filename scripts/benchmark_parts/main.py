@@ -63,6 +63,7 @@ class Bench:
         tempfile.tempdir = self.folder
         self.figures, self.points, self.servers = {}, {}, {}
         self.alone = None
+        program = process.installed(program, self.folder)
         self.ours = tools.ours(program)
         self.known = {"ours": self.ours, "local": tools.ours_local(program), "consul lock": tools.consuls_own(consul),
                       "consul lock -shell=false": tools.consuls_own_bare(consul), "bare": tools.bare()}
@@ -72,7 +73,7 @@ class Bench:
             self.known["flock"] = tools.flock(shutil.which("flock"))
         floor = os.path.join(TARGET, "release", "examples", "floor")
         if os.access(floor, os.X_OK):
-            self.known["floor"] = tools.floor(floor)
+            self.known["floor"] = tools.floor(process.installed(floor, self.folder))
 
     def say(self, what):
         print(time.strftime("%H:%M:%S"), what, file=sys.stderr, flush=True)
@@ -180,7 +181,7 @@ def main(arguments):
     bench = Bench(program, consul, options.quick)
     begin, parts, failed = time.monotonic(), [], False
     try:
-        about += f". {versions(bench, program)}"
+        about += f". {versions(bench, program)}. This repository's programs as installed: copies of what cargo made"
         for name in options.part or PARTS:
             heading, measure = PARTS[name]
             bench.say(f"{name}: {heading}")
