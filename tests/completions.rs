@@ -20,7 +20,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Shows what the shell would have run; the question for names is let through.
+/// Shows what bash or zsh would have run; the question for names is let through.
 const SHOW: &str =
     r#"consul-lock() { [ "$1" = names ] && { command consul-lock "$@"; return; }; local IFS="|"; echo "<$*>"; }"#;
 
@@ -34,8 +34,10 @@ fn shell(program: &str, args: &[&str], agent: &Agent, setup: &str) -> Pty {
     command.args(args).env("PATH", path).env("HOME", &home).env("CONSUL_HTTP_ADDR", agent.http_addr());
     command.env_remove("CONSUL_HTTP_TOKEN").env("PS1", "% ").env("HISTFILE", "").env("INPUTRC", "/dev/null");
     command.env("XDG_CONFIG_HOME", &home).env("XDG_DATA_HOME", &home).env("ZDOTDIR", &home);
+    // What elvish keeps of its own: a history, and the socket of the process that keeps it.
+    command.env("XDG_STATE_HOME", &home).env("XDG_RUNTIME_DIR", &home);
     let mut pty = Pty::spawn(&command);
-    pty.send(format!("{setup}\n{SHOW}\n"));
+    pty.send(format!("{setup}\n"));
     pty.send("echo rea''dy\n");
     pty.expect("ready", SOON);
     pty
@@ -50,8 +52,9 @@ fn runs(program: &str, package: &str) {
     assert!(found.is_ok(), "{program} is not on PATH: apt-get install {package}");
 }
 
-/// What all shells must do.
-fn complete_everything(pty: &mut Pty, agent: &Agent) {
+/// What all shells must do. `space` is what is typed after a whole flag and the name of a command: nothing where the shell
+/// puts a space there by itself, as all do after a key.
+fn complete_everything(pty: &mut Pty, agent: &Agent, space: &str) {
     let _first = hold(agent, &[], "cron/backup");
     let _second = hold(agent, &[], "zebra");
     let mut expect = |typed: &str, words: &str| {
@@ -62,18 +65,18 @@ fn complete_everything(pty: &mut Pty, agent: &Agent) {
     expect("consul-lock run cr\tback\tx", "run|cron/backup|x");
     expect("consul-lock run -w 5 --ttl 20s ze\tx", "run|-w|5|--ttl|20s|zebra|x");
     // A flag and a command's name, by their definitions.
-    expect("consul-lock run --keep-k\tx", "run|--keep-key|x");
-    expect("consul-lock comp\tx", "completions|x");
+    expect(&format!("consul-lock run --keep-k\t{space}x"), "run|--keep-key|x");
+    expect(&format!("consul-lock comp\t{space}x"), "completions|x");
     // The command's own words.
-    expect("consul-lock run zebra -- mkno\tx", "run|zebra|--|mknod|x");
+    expect(&format!("consul-lock run zebra -- mkno\t{space}x"), "run|zebra|--|mknod|x");
 }
 
 #[test]
 fn bash_completes_locks_flags_and_the_command() {
     let agent = Agent::plain();
-    let setup = format!("set +o history; source {}", script("consul-lock.bash").display());
+    let setup = format!("set +o history; source {}\n{SHOW}", script("consul-lock.bash").display());
     let mut pty = shell("bash", &["--norc", "--noprofile", "-i"], &agent, &setup);
-    complete_everything(&mut pty, &agent);
+    complete_everything(&mut pty, &agent, "");
     // As bash cuts words at = and :, too.
     let _colon = hold(&agent, &[], "a:b/c");
     pty.send(format!("consul-lock run --http-addr={} a:\tc\tx\n", agent.http_addr()));
@@ -84,10 +87,10 @@ fn bash_completes_locks_flags_and_the_command() {
 fn zsh_completes_locks_flags_and_the_command() {
     runs("zsh", "zsh");
     let agent = Agent::plain();
-    let setup =
-        format!("fpath=({} $fpath); autoload -Uz compinit; compinit -u -D", root().join("completions").display());
+    let folder = root().join("completions");
+    let setup = format!("fpath=({} $fpath); autoload -Uz compinit; compinit -u -D\n{SHOW}", folder.display());
     let mut pty = shell("zsh", &["-f", "-i"], &agent, &setup);
-    complete_everything(&mut pty, &agent);
+    complete_everything(&mut pty, &agent, "");
 }
 
 #[test]
@@ -112,6 +115,17 @@ fn fish_completes_locks_flags_and_the_command() {
     assert_eq!(complete("consul-lock run --lock-d"), ["--lock-delay"]);
     assert!(complete("consul-lock run zebra -- mkno").contains(&"mknod".to_owned()));
     assert_eq!(complete("consul-lock run zebra -- ls /et"), ["/etc/"]);
+}
+
+#[test]
+fn elvish_completes_locks_flags_and_the_command() {
+    runs("elvish", "elvish");
+    let agent = Agent::plain();
+    // The script asks for names by e:consul-lock, which is never this function.
+    let show = "use str; fn consul-lock { |@words| echo '<'(str:join '|' $words)'>' }";
+    let setup = format!("eval (slurp <{})\n{show}", script("consul-lock.elv").display());
+    let mut pty = shell("elvish", &["-norc"], &agent, &setup);
+    complete_everything(&mut pty, &agent, " ");
 }
 
 #[test]

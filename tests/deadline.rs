@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use support::agent::{Agent, Options};
 use support::hold::{diary, endless, full_pipe, hold, now};
-use support::proxy::{Fault, Proxy};
+use support::proxy::{Fault, Proxy, Rule};
 use support::running::{Ended, Running};
 use support::{consul_lock_at, eventually, unique_key};
 
@@ -25,15 +25,24 @@ const AGE: f64 = 1.4 + 1.5;
 
 const BOUND: Duration = Duration::from_secs(60);
 
-/// Waits for the end and checks the promise, from the moment at which contact was lost.
+/// When the last request came that can have confirmed the lock, at the latest: those with the fault cannot.
+fn last_confirmed(proxy: &Proxy, fault: &Fault) -> f64 {
+    let requests = proxy.requests();
+    let mut confirming = requests.iter().filter(|seen| seen.target.starts_with("/v1/txn") && seen.fault != *fault);
+    now() - confirming.next_back().expect("it was acquired").at.elapsed().as_secs_f64()
+}
+
+/// Waits for the end and checks the promise: dead before anybody else could hold the lock, by the last confirmation, and
+/// by the moment at which contact was lost neither much too early nor without the whole grace.
 #[track_caller]
-fn expect_dead_in_time(run: &mut Running, lost_at: f64) -> Ended {
+fn expect_dead_in_time(run: &mut Running, confirmed_at: f64, lost_at: f64) -> Ended {
     let end = run.wait(BOUND);
     run.expect_no_survivors(Duration::from_secs(5));
     assert_eq!(end.code(), Some(76), "{}", end.stderr);
     let (term, alive) = (end.term_at().expect("SIGTERM came first") - lost_at, end.last_alive() - lost_at);
     println!("SIGTERM after {term:.2} s, last alive after {alive:.2} s");
-    assert!(alive < DELAY, "alive {alive} s after the loss of contact");
+    let since = end.last_alive() - confirmed_at;
+    assert!(since < DELAY, "alive {since} s after the last confirmation");
     assert!(term < DELAY - GRACE, "SIGTERM {term} s after the loss of contact leaves too little of the grace");
     assert!(term > TERM - AGE, "SIGTERM came {term} s after the loss of contact, which is needlessly soon");
     assert!(alive > term + GRACE - 0.7, "the grace was cut to {} s", alive - term);
@@ -48,8 +57,8 @@ fn expect_dead_in_time_with(fault: Fault) -> Ended {
     let key = unique_key("deadline");
     let mut run = hold(&proxy.addr(), &LEASE, &key, &endless(false));
     until_confirmed_and_watched_twice(&proxy);
-    proxy.set(fault);
-    let end = expect_dead_in_time(&mut run, now());
+    proxy.set(fault.clone());
+    let end = expect_dead_in_time(&mut run, last_confirmed(&proxy, &fault), now());
     assert!(end.stderr.contains(&format!("lost {key}: nothing has confirmed it for as long as it is safe")), "{end:?}");
     end
 }
@@ -85,6 +94,25 @@ fn every_connection_is_closed_without_an_answer() {
 #[test]
 fn every_answer_comes_later_than_it_is_waited_for() {
     expect_dead_in_time_with(Fault::Delay(Duration::from_secs(3)));
+}
+
+#[test]
+fn the_last_answer_is_late_and_counts_from_when_it_was_asked_for() {
+    let agent = Agent::plain();
+    let mut proxy = Proxy::start(&agent.http_addr());
+    let mut run = hold(&proxy.addr(), &LEASE, &unique_key("late"), &endless(false));
+    let late = Fault::DelayReply(Duration::from_secs(1));
+    proxy.set(late.clone());
+    eventually("a confirmation under way", BOUND, || {
+        proxy.requests().iter().any(|seen| seen.target.starts_with("/v1/txn") && seen.fault == late).then_some(())
+    });
+    // By a rule, which leaves alone what is under way.
+    proxy.rules(vec![Rule::new(Fault::Drop)]);
+    let confirmed_at = last_confirmed(&proxy, &Fault::Drop);
+    let end = expect_dead_in_time(&mut run, confirmed_at, now());
+    // It has counted; the one before it came a quarter of this time earlier.
+    let term = end.term_at().expect("SIGTERM came first") - confirmed_at;
+    assert!(term > TERM - 0.5, "SIGTERM {term} s after the last confirmation");
 }
 
 #[test]
@@ -137,7 +165,7 @@ fn old_answers_keep_nobody_else_out_and_do_not_keep_the_command_alive() {
     let lost_at = now();
     agent.destroy_session(&agent.holder(&key).expect("held"));
     let mut next = hold(&agent.http_addr(), &LEASE, &key, &diary(Duration::from_millis(200), true));
-    let end = expect_dead_in_time(&mut run, lost_at);
+    let end = expect_dead_in_time(&mut run, last_confirmed(&proxy, &Fault::Stale), lost_at);
     let next = next.wait(BOUND);
     assert_eq!(next.code(), Some(0), "{next:?}");
     let started = support::hold::last(&next.stdout, "started").expect("started");
@@ -149,7 +177,8 @@ fn the_agent_is_stopped() {
     let agent = Agent::plain();
     let mut run = hold(&agent.http_addr(), &LEASE, &unique_key("stopped"), &endless(false));
     agent.stop();
-    expect_dead_in_time(&mut run, now());
+    let lost_at = now();
+    expect_dead_in_time(&mut run, lost_at, lost_at);
 }
 
 #[test]
@@ -157,7 +186,8 @@ fn the_agent_is_killed() {
     let agent = Agent::start(Options { durable: true, ..Options::default() });
     let mut run = hold(&agent.http_addr(), &LEASE, &unique_key("killed"), &endless(false));
     agent.kill9();
-    expect_dead_in_time(&mut run, now());
+    let lost_at = now();
+    expect_dead_in_time(&mut run, lost_at, lost_at);
 }
 
 #[test]
@@ -173,7 +203,7 @@ fn the_connection_is_half_open_and_nobody_reads_the_messages() {
     run.expect_stdout("started", BOUND);
     until_confirmed_and_watched_twice(&proxy);
     proxy.set(Fault::Drop);
-    expect_dead_in_time(&mut run, now());
+    expect_dead_in_time(&mut run, last_confirmed(&proxy, &Fault::Drop), now());
     drop(reader);
 }
 
@@ -213,5 +243,5 @@ fn contact_is_lost_just_after_the_start_of_the_command() {
     let mut proxy = Proxy::start(&agent.http_addr());
     let mut run = hold(&proxy.addr(), &LEASE, &unique_key("early"), &endless(false));
     proxy.set(Fault::Drop);
-    expect_dead_in_time(&mut run, now());
+    expect_dead_in_time(&mut run, last_confirmed(&proxy, &Fault::Drop), now());
 }

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use support::agent::{Agent, Options};
@@ -29,18 +30,22 @@ fn expect_undisturbed(run: &mut Running) -> Ended {
     end
 }
 
-/// A run behind a proxy with a fault for as long as the command lives.
+/// A run behind a proxy with a fault for ten seconds of its command's life. Whatever arrives meanwhile meets the fault, and
+/// enough must: over `connections` of their own at least.
 #[track_caller]
-fn expect_undisturbed_by(fault: Fault, flags: &[&str]) -> Ended {
+fn expect_undisturbed_by(fault: Fault, connections: usize, flags: &[&str]) -> Ended {
     let agent = Agent::plain();
     let mut proxy = Proxy::start(&agent.http_addr());
     let key = unique_key("endurance");
     let mut run = hold(&proxy.addr(), flags, &key, &diary(seconds(12), true));
     let session = agent.holder(&key).expect("held");
-    proxy.set(fault);
+    proxy.set(fault.clone());
     std::thread::sleep(seconds(10));
     assert_eq!(agent.holder(&key), Some(session));
     proxy.set(Fault::None);
+    let requests = proxy.requests();
+    let met: HashSet<_> = requests.iter().filter(|seen| seen.fault == fault).map(|seen| seen.connection).collect();
+    assert!(met.len() >= connections, "{met:?}");
     let end = expect_undisturbed(&mut run);
     assert_eq!(agent.kv(&key), None, "{end:?}");
     end
@@ -75,28 +80,30 @@ fn one_request_in_five_is_answered_500() {
 
 #[test]
 fn all_connections_are_reset_every_second() {
-    expect_undisturbed_by(Fault::ResetEvery(seconds(1)), &SHORT);
+    expect_undisturbed_by(Fault::ResetEvery(seconds(1)), 5, &SHORT);
 }
 
 #[test]
 fn every_answer_takes_a_second_and_a_half() {
-    expect_undisturbed_by(Fault::Delay(Duration::from_millis(1500)), &SHORT);
+    expect_undisturbed_by(Fault::Delay(Duration::from_millis(1500)), 1, &SHORT);
 }
 
 #[test]
 fn ten_seconds_of_429_are_ridden_out_by_default() {
-    expect_undisturbed_by(Fault::Status(429, "Your IP is issuing too many concurrent connections".into()), &[]);
+    let busy = Fault::Status(429, "Your IP is issuing too many concurrent connections".into());
+    expect_undisturbed_by(busy, 1, &[]);
 }
 
 #[test]
 fn ten_seconds_without_any_answer_are_ridden_out_by_default() {
-    let end = expect_undisturbed_by(Fault::Drop, &[]);
+    let end = expect_undisturbed_by(Fault::Drop, 3, &[]);
     assert!(!end.stderr.contains("lost"), "{end:?}");
 }
 
 #[test]
 fn ten_seconds_of_a_closed_port_are_ridden_out_by_default() {
-    expect_undisturbed_by(Fault::Refuse, &[]);
+    // Nothing arrives at all.
+    expect_undisturbed_by(Fault::Refuse, 0, &[]);
 }
 
 #[test]

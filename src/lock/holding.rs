@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::claim::Claim;
+use super::courtesy;
 use super::error::Error;
 use super::key::Key;
 use super::lease::Lease;
@@ -15,10 +16,6 @@ use crate::consul::{Client, Error as ConsulError, RefusalReason, SessionId, Txn}
 
 /// Longest wait for the reply to one request of a release.
 const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long whoever waits for the lock is let go first, before we end our session: his request would else stand behind
-/// ours, and nobody waits for the session's end.
-const AFTER_YOU: Duration = Duration::from_millis(2);
 
 /// A lock as it was acquired: one key or several under one session, with one lease.
 #[derive(Debug, Clone)]
@@ -124,7 +121,7 @@ impl Holding {
         let result = self.free_keys(stop, TIMEOUT);
         if self.session.own {
             if self.is_awaited && matches!(result, Release::Released) {
-                let _ = stop.pause(AFTER_YOU);
+                let _ = stop.pause(courtesy::WHEN_GIVEN_BACK);
             }
             self.end_session(stop, matches!(result, Release::Unanswered(_)));
         }

@@ -9,6 +9,7 @@ mod access;
 mod acquire;
 mod challenge;
 mod claim;
+mod courtesy;
 mod delay;
 mod detached;
 mod error;

@@ -51,6 +51,11 @@ fn job() {
     assert_eq!(getsid(Some(command)), getsid(Some(keeper)));
     assert_eq!((getsid(Some(guard)), getpgid(Some(guard))), (Ok(guard), Ok(guard)));
     assert_eq!(fs::read_to_string(format!("/proc/{guard}/comm")).expect("a guard").trim(), "lock-guard");
+    assert_eq!(
+        fs::read_dir(format!("/proc/{guard}/task")).expect("a guard").count(),
+        1,
+        "it has no thread but the first"
+    );
     kill_and_end(scene);
 }
 

@@ -82,27 +82,16 @@ fn object(event: &str, keys: &[Key], session: Option<&str>, fences: &[u64], fiel
 fn word(note: &Note) -> (Level, &'static str, Value) {
     use Level::{Always, Debug, Normal};
     match note {
-        Note::Waiting { key, holder: Holder { session, record } } => {
-            let holder = json!({ "session": session.to_string(), "record": record });
-            (Normal, "waiting", json!({ "key": key.as_str(), "holder": holder }))
-        }
-        Note::WaitingHere { key, holder } => {
-            let holder = json!({ "record": holder.as_ref().map(fields_of) });
-            (Normal, "waiting", json!({ "key": key.as_str(), "holder": holder }))
-        }
+        Note::Waiting { key, holder } => (Normal, "waiting", waiting(key, &holder_of(holder))),
+        Note::WaitingHere { key, holder } => (Normal, "waiting", waiting(key, &holder_here(holder.as_ref()))),
         Note::Delayed { key, left } => (Normal, "delayed", json!({ "key": key.as_str(), "left": left.map(seconds) })),
         Note::Ahead { key, ahead } => (Normal, "place", json!({ "key": key.as_str(), "ahead": ahead })),
         Note::Unqueued { key, reason } => (Normal, "unqueued", json!({ "key": key.as_str(), "reason": reason })),
-        Note::OtherLimit { key, holder: Holder { session, record }, theirs, ours } => {
-            let holder = json!({ "session": session.to_string(), "record": record });
-            let fields = json!({ "key": key.as_str(), "holder": holder, "their_limit": theirs, "our_limit": ours });
-            (Normal, "other_limit", fields)
+        Note::OtherLimit { key, holder, theirs, ours } => {
+            (Normal, "other_limit", other_limit(key, &holder_of(holder), *theirs, *ours))
         }
         Note::OtherLimitHere { key, holder, ours } => {
-            let (record, theirs) = (fields_of(holder), holder.limit);
-            let holder = json!({ "record": record });
-            let fields = json!({ "key": key.as_str(), "holder": holder, "their_limit": theirs, "our_limit": ours });
-            (Normal, "other_limit", fields)
+            (Normal, "other_limit", other_limit(key, &holder_here(Some(holder)), holder.limit, *ours))
         }
         Note::Retrying(why) => (Normal, "retrying", json!({ "reason": why })),
         Note::SessionReplaced(id) => (Normal, "session_replaced", json!({ "new_session": id })),
@@ -160,8 +149,21 @@ fn word(note: &Note) -> (Level, &'static str, Value) {
     }
 }
 
-fn fields_of(record: &Record) -> Value {
-    serde_json::to_value(record).unwrap_or_default()
+fn waiting(key: &Key, holder: &Value) -> Value {
+    json!({ "key": key.as_str(), "holder": holder })
+}
+
+fn other_limit(key: &Key, holder: &Value, theirs: u16, ours: u16) -> Value {
+    json!({ "key": key.as_str(), "holder": holder, "their_limit": theirs, "our_limit": ours })
+}
+
+fn holder_of(Holder { session, record }: &Holder) -> Value {
+    json!({ "session": session.to_string(), "record": record })
+}
+
+/// Of a lock on this machine, which has no session.
+fn holder_here(record: Option<&Record>) -> Value {
+    json!({ "record": record })
 }
 
 fn seconds(time: Duration) -> f64 {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Attempt, ReadResult, Seen, TIMEOUT, read};
 use crate::clock::Moment;
 use crate::consul::{Client, Entry, Error as ConsulError, Read};
+use crate::lock::courtesy;
 use crate::lock::error::Error;
 use crate::lock::notice::{Holder, Notice, Trouble};
 use crate::lock::options::LockOptions;
@@ -29,10 +30,6 @@ pub(super) const QUICK_IN_A_ROW: u32 = 2;
 
 /// The pause after each further one.
 pub(super) const AGAIN: Duration = Duration::from_secs(1);
-
-/// When the one before us has got the lock, he has a command to start, and the machine and Consul have enough to do: our own
-/// looks can wait for so long. A command that is over sooner is followed that much later.
-const SETTLE: Duration = Duration::from_millis(3);
 
 /// The longest time without a look at the line; about as long as a session lives on whose owner does not renew it.
 const LONGEST_UNSEEN: Duration = Duration::from_secs(30);
@@ -191,7 +188,8 @@ impl Attempt<'_> {
                     self.patience.answered();
                     match &seen.entry {
                         None => {
-                            self.stop.pause(self.time_left().map_or(SETTLE, |left| left.min(SETTLE)))?;
+                            let pause = courtesy::WHEN_MOVED_UP;
+                            self.stop.pause(self.time_left().map_or(pause, |left| left.min(pause)))?;
                             return Ok(None);
                         }
                         Some(entry) if entry.modify_index != last.modify_index => {
