@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::options::Sharing;
+use super::options::{LockDelay, Sharing};
 use crate::plain::brief;
 
 /// The value of a held key, as JSON.
@@ -120,10 +120,11 @@ impl Record {
         Self { released_at: Some(timestamp(SystemTime::now())), ..self.clone() }
     }
 
-    /// The holder's lock delay; nothing if somebody wrote nonsense.
+    /// The holder's lock delay, never more than Consul applies; nothing if somebody wrote nonsense. Whoever may write the
+    /// key writes this too: a thousand years would keep waiters out that long.
     #[must_use]
     pub fn lock_delay(&self) -> Option<Duration> {
-        humantime::parse_duration(&self.lock_delay).ok()
+        humantime::parse_duration(&self.lock_delay).ok().map(|delay| LockDelay::shown(delay).get())
     }
 
     /// How long ago it was acquired, or asked for; nothing if the clocks disagree or it is no time.
@@ -186,6 +187,16 @@ mod tests {
             assert_eq!(Record::new(None, delay).lock_delay(), Some(delay));
         }
         assert_eq!(Record::new(None, Duration::ZERO).lock_delay(), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_lock_delay_counts_for_no_more_than_consul_applies() {
+        for (text, delay) in
+            [("90s", Some(60)), ("500000000000y", Some(60)), ("60s", Some(60)), ("-1s", None), ("", None)]
+        {
+            let record = Record { lock_delay: text.to_owned(), ..Record::new(None, Duration::ZERO) };
+            assert_eq!(record.lock_delay(), delay.map(Duration::from_secs), "{text}");
+        }
     }
 
     #[test]
