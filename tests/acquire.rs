@@ -93,6 +93,12 @@ fn a_failure_ends_a_script_with_its_code() {
             assert!(!ended.stdout.contains("went on") && ended.stderr.contains(message), "{form}: {}", ended.stderr);
         }
     }
+    // What is no command at all, too.
+    for line in ["aquire --export", "-q acquire --export --ttl 10s"] {
+        let text = format!("set -e; eval \"$(consul-lock {line} {key})\"; echo went on");
+        let ended = Running::start(&mut script(&agent, "dash", &text)).wait(PATIENCE);
+        assert_eq!((ended.code(), ended.stdout.as_str()), (Some(64), ""), "{line}: {}", ended.stderr);
+    }
     let ended = run_on(&agent, &["acquire", "-n", "--ttl=10s", &key]);
     assert_eq!((ended.code(), ended.stdout.as_str()), (Some(75), ""));
     assert_eq!((agent.sessions().len(), agent.keys("").len()), (1, 1));

@@ -39,10 +39,11 @@ pub(super) fn fail(exit: Exit) {
     let _ = stdout::put(&format!("(exit {code})\n"));
 }
 
-/// Whether somebody evaluates what we print, as far as arguments that make no sense can say.
-pub(super) fn is_evaluated<'a>(mut arguments: impl Iterator<Item = &'a OsStr>) -> bool {
-    arguments.next().is_some_and(|command| command == "acquire" || command == "renew")
-        && arguments.take_while(|argument| *argument != "--").any(|argument| argument == "--export")
+/// Whether somebody evaluates what we print, as far as arguments that make no sense can say: the name of the command may be
+/// what is wrong with them. What follows `run` may be for another program.
+pub(super) fn is_evaluated<'a>(arguments: impl Iterator<Item = &'a OsStr>) -> bool {
+    let mut arguments = arguments.take_while(|argument| *argument != "--").peekable();
+    arguments.peek().is_some_and(|command| *command != "run") && arguments.any(|argument| argument == "--export")
 }
 
 #[cfg(test)]
@@ -83,6 +84,8 @@ mod tests {
     fn who_asks_for_variables_is_known_even_when_nothing_else_makes_sense() {
         let asks = |words: &[&str]| is_evaluated(words.iter().map(|word| OsStr::new(*word)));
         assert!(asks(&["acquire", "--bogus", "--export"]) && asks(&["renew", "--export"]));
+        assert!(asks(&["aquire", "--export", "k"]) && asks(&["-q", "acquire", "--export", "k"]));
+        assert!(!asks(&["run", "k", "-c", "true", "--export"]));
         assert!(!asks(&["acquire", "k"]) && !asks(&["run", "k", "--", "x", "--export"]) && !asks(&[]));
         assert!(!asks(&["acquire", "--", "--export"]));
     }
