@@ -209,9 +209,24 @@ fn what_is_stored_cannot_paint_on_a_terminal() {
     }
     let (_, json) = status(&agent, "evil");
     assert_eq!((&json["holders"][0]["host"], &json["holders"][0]["since"]), (&json!(evil), &Value::Null));
-    // Nor where a run says whom it waits for.
-    let ended = run_on(&agent, &["run", "-n", "evil", "--", "true"]);
-    assert!(ended.code() == Some(75) && !ended.stderr.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{:?}", ended.stderr);
+    // Nor where somebody says for whom it waits, in words and in JSON, nor where the key is looked at.
+    let once: [&[&str]; 4] = [
+        &["run", "-w300ms", "evil", "--log-format", "json", "-c:"],
+        &["run", "-n", "evil", "-c:"],
+        &["wait", "-w1ms", "evil", "--log-format=json"],
+        &["acquire", "-w1ms", "--ttl=10s", "evil", "--log-format=json"],
+    ];
+    let doctor: [&[&str]; 2] = [&["doctor", "-v", "evil"], &["doctor", "--json", "evil"]];
+    for (code, command) in once.map(|line| (75, line)).into_iter().chain(doctor.map(|line| (0, line))) {
+        let ended = run_on(&agent, command);
+        let told = ended.stdout.clone() + &ended.stderr;
+        let active = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(
+            ended.code() == Some(code) && told.contains("owned") && !told.contains(active),
+            "{command:?}: {told:?}"
+        );
+        assert!(!told.contains("\n  session  forged"), "{command:?}: {told}");
+    }
 }
 
 #[test]

@@ -85,9 +85,14 @@ fn a_terminal_is_painted_in_place_and_a_pipe_gets_blocks() {
     bash.expect(&format!("\x1b[2J\x1b[H{key}: free\x1b[K\r\n\x1b[J"), PATIENCE);
     let holder = hold(&agent, &[], &key);
     bash.expect(&format!("\x1b[H{key}: held\x1b[K\r\n  holder   sh (pid {} of ", holder.pid()), PATIENCE);
-    // Times go on though nothing changes.
+    // Times go on though nothing changes, and without a look: each asks for the holder's session, which nobody else does.
+    let looks = || agent.requests().iter().filter(|request| request.contains("/v1/session/info/")).count();
     bash.expect(" (1 s)\x1b[K", PATIENCE);
+    let before = eventually("the looks are in the log", PATIENCE, || Some(looks()).filter(|looks| *looks > 0));
     bash.expect(" (2 s)\x1b[K", PATIENCE);
+    bash.expect(" (3 s)\x1b[K", PATIENCE);
+    let after = looks();
+    assert!(after <= before + 1, "{before} looks became {after}");
     // A lost one counts down.
     agent.destroy_session(&agent.holder(&key).expect("it is held"));
     bash.expect("s left: sh (pid", PATIENCE);

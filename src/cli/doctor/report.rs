@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::io::stdout;
 
 use consul_lock::lock::Key;
+use consul_lock::plain::{plain, plain_json};
 use serde_json::{Value, json};
 
 use super::super::exit::Exit;
@@ -35,10 +36,10 @@ impl Printer {
         if self.json || (self.quiet && !matches!(check.status, Status::Fail(_))) {
             return;
         }
-        let mut text = format!("{} {}: {}\n", self.word(check.status), check.name, check.detail);
+        let mut text = format!("{} {}: {}\n", self.word(check.status), check.name, plain(&check.detail));
         let facts = check.facts.iter().filter(|_| self.verbose).map(String::as_str);
         for line in facts.chain(check.mend.iter().flat_map(|mend| mend.lines())) {
-            text.push_str(&format!("       {line}\n"));
+            text.push_str(&format!("       {}\n", plain(line)));
         }
         self.write(&text);
     }
@@ -48,7 +49,7 @@ impl Printer {
         if self.json {
             let key = key.map(Key::as_str);
             let object = json!({ "key": key, "exit_code": checks.code(), "checks": checks.0.iter().map(fields).collect::<Vec<_>>() });
-            self.write(&format!("{object}\n"));
+            self.write(&format!("{}\n", plain_json(&object.to_string())));
         }
         self.broken.get().unwrap_or(Exit::Code(checks.code()))
     }

@@ -4,6 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use consul_lock::lock::{Holder, Key, Record};
+use consul_lock::plain::plain_json;
 use serde_json::{Map, Value, json};
 
 use super::Level;
@@ -76,7 +77,7 @@ fn object(event: &str, keys: &[Key], session: Option<&str>, fences: &[u64], fiel
     if let Value::Object(fields) = fields {
         map.extend(fields);
     }
-    Value::Object(map).to_string()
+    plain_json(&Value::Object(map).to_string())
 }
 
 fn word(note: &Note) -> (Level, &'static str, Value) {

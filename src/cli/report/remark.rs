@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use consul_lock::lock::{Notice, Tell};
+use consul_lock::plain::plain_json;
 use serde_json::{Map, Value, json};
 
 use super::text::{self, Tone};
@@ -84,7 +85,7 @@ impl Remarks {
                 if let Value::Object(fields) = fields {
                     map.extend(fields);
                 }
-                Value::Object(map).to_string()
+                plain_json(&Value::Object(map).to_string())
             }
         });
     }
