@@ -45,15 +45,13 @@ pub(crate) enum Event {
     },
     /// The release has come to an end.
     Released(Released),
-    /// A signal came, by the handler that knows where from.
+    /// A signal came.
     Signal {
         /// Which.
         signal: Signal,
         /// Where from.
         origin: Origin,
     },
-    /// An interrupt came, by the handler that does not know where from.
-    Interrupt,
     /// The time that the run asked to be woken at has come.
     Tick,
 }

@@ -93,8 +93,7 @@ pub(crate) fn run(plan: Plan, mut report: impl FnMut(Note)) -> anyhow::Result<Ou
         inherited: plan.inherited.clone(),
         last_words: plan.last_words,
     };
-    // Nothing is lost meanwhile: an interrupt that finds the guard without its mask would kill it, and one that finds one
-    // of the two handlers of it would be heard by that alone.
+    // Nothing is lost meanwhile, and an interrupt that found the guard without its mask would kill it.
     let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).context("cannot block signals")?;
     let guard = guard::fork(guard_plan).context("cannot fork the guard")?;
     let listener = guard.listen().context("cannot listen to the guard")?;

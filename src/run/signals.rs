@@ -1,7 +1,6 @@
-//! Signals become events. `ctrlc` takes the interrupt wherever no command runs; everything else, and the interrupt of a
-//! running command, needs to know who sent it, which `signal-hook` tells. Both are installed for the interrupt, `ctrlc`
-//! first (the other order would silence signal-hook), and the run's state knows that one interrupt comes twice. A
-//! signal that was ignored when we were started, as under nohup(1), gets no handler.
+//! Signals become events. Who sent one must be known, which `signal-hook` tells, for the interrupt, too: `ctrlc` tells
+//! nobody, and its thread costs a short run a twentieth of its processor time. A signal that was ignored when we were
+//! started, as under nohup(1), gets no handler.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -12,7 +11,6 @@ use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::origin::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin as Info};
 
-use super::Input;
 use super::event::{Event, Origin};
 use super::inbox::Outlet;
 use crate::guard::{self, Inherited};
@@ -40,7 +38,7 @@ impl Signals {
     /// the outlet's bell.
     ///
     /// # Errors
-    /// When the operating system gives no handler or no thread.
+    /// When the operating system gives no handler.
     pub(super) fn handle(
         inherited: &Inherited,
         mask: &SigSet,
@@ -48,10 +46,6 @@ impl Signals {
         outlet: &Outlet,
         rung: UnixStream,
     ) -> anyhow::Result<Self> {
-        if !inherited.ignores(Signal::SIGINT) {
-            let outlet = outlet.clone();
-            ctrlc::set_handler(move || outlet.send(Input::Event(Event::Interrupt)))?;
-        }
         let handled: Vec<_> = HANDLED.iter().filter(|signal| !inherited.ignores(**signal)).map(|s| *s as i32).collect();
         let delivery = SignalDelivery::with_pipe(rung, outlet.bell()?, WithOrigin::default(), handled)?;
         mask.thread_set_mask()?;

@@ -42,8 +42,6 @@ pub(crate) struct Run {
     ancestors: Vec<String>,
     here: Option<Here>,
     trouble: Option<Trouble>,
-    /// Interrupts by the handler that knows their origin, and by the other.
-    interrupts: [u32; 2],
     /// When an INT or TERM came last.
     last_signal: Option<Moment>,
     /// When a signal came last that was no echo of one before.
@@ -96,7 +94,6 @@ impl Run {
             ancestors,
             here,
             trouble: None,
-            interrupts: [0; 2],
             last_signal: None,
             last_heard: None,
         }
@@ -134,7 +131,6 @@ impl Run {
             Event::TakenOver { all_dead } => self.taken_over(all_dead, now),
             Event::Released(released) => self.released(released),
             Event::Signal { signal, origin } => self.signalled(signal, origin, now),
-            Event::Interrupt => self.interrupted(now),
             Event::Tick => self.ticked(now),
         }
     }

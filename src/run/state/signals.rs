@@ -3,17 +3,8 @@
 use super::*;
 
 impl Run {
-    pub(super) fn interrupted(&mut self, now: Moment) -> Vec<Action> {
-        let another = self.is_another(Signal::SIGINT, 1, now);
-        match self.phase {
-            Phase::Waiting => self.end_waiting(Signal::SIGINT, now),
-            _ if another && self.cleans_up_after_a_signal() => self.cut_short(),
-            _ => Vec::new(),
-        }
-    }
-
     pub(super) fn signalled(&mut self, signal: Signal, origin: Origin, now: Moment) -> Vec<Action> {
-        let another = self.is_another(signal, 0, now);
+        let another = self.is_another(now);
         // A clean-up that signals its whole process group reaches us, too, and means its own children.
         if origin == Origin::Tree {
             return Vec::new();
@@ -52,15 +43,8 @@ impl Run {
         }
     }
 
-    /// Whether this is one signal more, and not one heard before: an interrupt comes by both handlers.
-    pub(super) fn is_another(&mut self, signal: Signal, handler: usize, now: Moment) -> bool {
-        if signal == Signal::SIGINT {
-            let heard = self.interrupts[0].max(self.interrupts[1]);
-            self.interrupts[handler] += 1;
-            if self.interrupts[handler] <= heard {
-                return false;
-            }
-        }
+    /// Whether this is one signal more, and no echo of the one before.
+    pub(super) fn is_another(&mut self, now: Moment) -> bool {
         self.last_heard.replace(now).is_none_or(|last| now.since(last) >= ECHO)
     }
 

@@ -148,12 +148,3 @@ fn releasing() -> Run {
     assert_eq!(done(&run.on(gone(at(SECOND)), at(SECOND))), [Action::Release]);
     run
 }
-
-/// The same event once more.
-fn again(event: &Event) -> Event {
-    match event {
-        Event::Signal { signal, origin } => Event::Signal { signal: *signal, origin: *origin },
-        Event::Interrupt => Event::Interrupt,
-        other => panic!("not made for {other:?}"),
-    }
-}

@@ -25,7 +25,6 @@ enum Step {
     TakenOver(bool),
     Released(u8),
     Signal(usize, u8),
-    Interrupt,
     Tick,
 }
 
@@ -48,7 +47,6 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<bool>().prop_map(Step::TakenOver),
         2 => (0_u8..3).prop_map(Step::Released),
         4 => (0_usize..SIGNALS.len(), 0_u8..3).prop_map(|(signal, origin)| Step::Signal(signal, origin)),
-        1 => Just(Step::Interrupt),
         3 => Just(Step::Tick),
     ]
 }
@@ -235,7 +233,6 @@ impl World {
                 };
                 signal(SIGNALS[*which], origin)
             }
-            Step::Interrupt => Event::Interrupt,
             Step::Tick => Event::Tick,
             _ => return None,
         })
@@ -370,7 +367,7 @@ proptest! {
         world.end(guard_obeys);
         // Whatever comes after the end does nothing.
         for event in [
-            Event::Interrupt, signal(Signal::SIGINT, Origin::Outside), gone(world.now), Event::GuardSilent, Event::Tick,
+            signal(Signal::SIGINT, Origin::Outside), gone(world.now), Event::GuardSilent, Event::Tick,
             Event::Released(Released::Done), Event::TakenOver { all_dead: true }, Event::NotAcquired(refused()),
             Event::Acquired(grant(world.now)),
         ] {
@@ -381,18 +378,14 @@ proptest! {
 
     #[test]
     fn never_loses_an_interrupt(
-        steps in prop::collection::vec(step(), 0..40), from_terminal in any::<bool>(), by_both in any::<bool>(),
+        steps in prop::collection::vec(step(), 0..40), from_terminal in any::<bool>(),
     ) {
         let before_the_end = (0..=steps.len()).rev().map(|many| World::after(false, &steps[..many]));
         let mut world = before_the_end.into_iter().find(|world| world.finished.is_none()).expect("it begins");
         let origin = if from_terminal { Origin::Terminal } else { Origin::Outside };
         let reached_already = from_terminal && world.starts == 1;
         let ends_anyway = world.told_to_end || world.taking_over;
-        let mut actions = Vec::new();
-        if by_both {
-            actions.extend(world.run.on(Event::Interrupt, world.now));
-        }
-        actions.extend(world.run.on(signal(Signal::SIGINT, origin), world.now));
+        let actions = world.run.on(signal(Signal::SIGINT, origin), world.now);
         let acted = !done(&actions).is_empty();
         let bounded = world.run.wake_at().is_some_and(|moment| moment <= world.now + CLEAN_UP);
         prop_assert!(acted || bounded || reached_already || ends_anyway, "lost by {:?}", world.run);

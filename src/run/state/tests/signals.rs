@@ -17,7 +17,6 @@ fn what_a_process_sent_is_forwarded_once_and_what_the_job_has_already_is_not() {
     for which in FORWARDED {
         let mut run = running();
         assert_eq!(done(&run.on(signal(which, Origin::Outside), at(SECOND))), [Action::Forward(which)]);
-        assert_eq!(run.on(Event::Interrupt, at(SECOND)), []);
         assert_eq!(run.on(signal(which, Origin::Terminal), at(SECOND)), []);
         assert_eq!(run.on(signal(which, Origin::Tree), at(SECOND)), []);
     }

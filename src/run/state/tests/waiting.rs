@@ -63,34 +63,17 @@ fn a_clean_up_ends_after_two_seconds() {
 }
 
 #[test]
-fn one_interrupt_by_two_handlers_counts_once_and_a_second_ends_the_clean_up() {
-    let one = || signal(Signal::SIGINT, Origin::Terminal);
-    let finish = [Action::Finish(Outcome::Interrupted(Signal::SIGINT))];
-    let later = at(Duration::from_millis(300));
-
-    // The first comes by both, in either order; the second by either.
-    for (first, echo) in [(one(), Event::Interrupt), (Event::Interrupt, one())] {
-        for second in [one(), Event::Interrupt] {
-            let mut run = waiting();
-            let (first, echo) = (again(&first), again(&echo));
-            assert_eq!(done(&run.on(first, start())), [Action::StopWaiting]);
-            assert_eq!(run.on(echo, at(MOMENT)), []);
-            assert_eq!(done(&run.on(second, later)), finish);
-        }
-    }
-    // The second may even come by the one handler before the first has come by the other.
-    for first in [one(), Event::Interrupt] {
-        let mut run = waiting();
-        let second = again(&first);
-        assert_eq!(done(&run.on(first, start())), [Action::StopWaiting]);
-        assert_eq!(done(&run.on(second, later)), finish);
-    }
+fn a_second_interrupt_ends_the_clean_up() {
+    let interrupt = || signal(Signal::SIGINT, Origin::Terminal);
+    let mut run = waiting();
+    assert_eq!(done(&run.on(interrupt(), start())), [Action::StopWaiting]);
+    let actions = run.on(interrupt(), at(Duration::from_millis(300)));
+    assert_eq!(done(&actions), [Action::Finish(Outcome::Interrupted(Signal::SIGINT))]);
 }
 
 #[test]
 fn a_second_signal_of_another_kind_ends_the_clean_up_too() {
-    for second in [signal(Signal::SIGINT, Origin::Terminal), Event::Interrupt, signal(Signal::SIGTERM, Origin::Outside)]
-    {
+    for second in [signal(Signal::SIGINT, Origin::Terminal), signal(Signal::SIGTERM, Origin::Outside)] {
         let mut run = giving_up();
         let actions = run.on(second, at(Duration::from_millis(300)));
         assert_eq!(done(&actions), [Action::Finish(Outcome::Interrupted(Signal::SIGTERM))]);
