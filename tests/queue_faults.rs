@@ -94,6 +94,22 @@ fn a_token_that_may_not_list_the_line_has_its_place_in_it_all_the_same() {
     }
     assert_eq!(fs::read_to_string(turns).unwrap(), "0\n1\n2\n3\n");
     agent.expect_nothing_left();
+
+    // Who may read and not list is told what a list takes, and with that has it.
+    let read = agent.token_with(&format!("key_prefix \"{key}\" {{ policy = \"read\" }}"));
+    let list = agent.token_with(&format!("key_prefix \"{key}\" {{ policy = \"list\" }}"));
+    let look = |token: &str, arguments: &[&str]| {
+        Running::start(consul_lock_on(&agent).env("CONSUL_HTTP_TOKEN", token).args(arguments)).wait(PATIENCE)
+    };
+    assert_eq!(look(&read, &["status", &key]).code(), Some(1));
+    for (arguments, prefix) in [(&["list", &key][..], key.clone()), (&["status", "--watch", &key], format!("{key}/."))]
+    {
+        let ended = look(&read, arguments);
+        assert_eq!(ended.code(), Some(77), "{arguments:?}: {}", ended.stderr);
+        let rule = format!("denied listing (\"Permission denied\"): the token needs key_prefix \"{prefix}");
+        assert!(ended.stderr.contains(&rule) && ended.stderr.contains("policy = \"list\""), "{}", ended.stderr);
+    }
+    assert_eq!(look(&list, &["list", &key]).code(), Some(0));
 }
 
 #[test]

@@ -201,6 +201,12 @@ impl Error {
         Self::denied_reading(client, "key", key.as_str(), error)
     }
 
+    /// The error of a list. Consul only leaves out of it what may not be read, and denies it as a whole where the servers'
+    /// `acl.enable_key_list_policy` is set: reading is not enough there.
+    pub(super) fn denied_listing(client: &Client, prefix: &str, error: ConsulError) -> Self {
+        Self::denied(client, error, "listing", format!("key_prefix {} {{ policy = \"list\" }}", quoted(prefix)))
+    }
+
     /// The error of a look at what a rule of this kind (`key`, `key_prefix`) about this name would allow.
     pub(super) fn denied_reading(client: &Client, kind: &str, name: &str, error: ConsulError) -> Self {
         Self::denied(client, error, "reading", format!("{kind} {} {{ policy = \"read\" }}", quoted(name)))

@@ -30,7 +30,9 @@ impl Client {
             |entry: &Entry| entry.flags == SEMAPHORE_FLAGS && entry.key.strip_suffix("/.lock") == Some(prefix);
         if entries.iter().any(is_semaphore) {
             entries.retain(|entry| entry.flags != SEMAPHORE_FLAGS);
-            let below = self.list(&format!("{prefix}/"), Read::Consistent, timeout).map_err(denied)?.entries;
+            let below = format!("{prefix}/");
+            let unlisted = |error| Error::denied_listing(self, &below, error);
+            let below = self.list(&below, Read::Consistent, timeout).map_err(unlisted)?.entries;
             entries.extend(below.into_iter().filter(|entry| entry.flags == SEMAPHORE_FLAGS));
             return Ok(gather::one(prefix, entries));
         }
@@ -45,10 +47,10 @@ impl Client {
     /// As [`Client::lock_view`]; [`Error::Denied`] too when there is nothing that the token may read, and
     /// there could be something that it may not.
     pub fn lock_views(&self, prefix: &str, timeout: Duration) -> Result<LockList, Error> {
-        let denied = |error| Error::denied_reading(self, "key_prefix", prefix, error);
-        let locks = gather::all(self.list(prefix, Read::Consistent, timeout).map_err(denied)?.entries);
+        let unlisted = |error| Error::denied_listing(self, prefix, error);
+        let locks = gather::all(self.list(prefix, Read::Consistent, timeout).map_err(unlisted)?.entries);
         match self.denial(prefix, timeout)? {
-            Some(error) if locks.is_empty() => Err(denied(error)),
+            Some(error) if locks.is_empty() => Err(Error::denied_reading(self, "key_prefix", prefix, error)),
             denial => Ok(LockList { locks, is_complete: denial.is_none() }),
         }
     }

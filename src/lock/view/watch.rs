@@ -115,10 +115,9 @@ impl Query {
     }
 
     fn denied(&self, error: ConsulError) -> Error {
-        let (kind, name) = match &self.whole {
-            Whole::Key(key) => ("key", key),
-            Whole::Prefix(prefix) => ("key_prefix", prefix),
-        };
-        Error::denied_reading(&self.client, kind, name, error)
+        match &self.whole {
+            Whole::Key(key) => Error::denied_reading(&self.client, "key", key, error),
+            Whole::Prefix(prefix) => Error::denied_listing(&self.client, prefix, error),
+        }
     }
 }
