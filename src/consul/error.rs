@@ -31,9 +31,9 @@ pub enum Error {
         why: Obstacle,
     },
     /// Accepted and closed or reset without an answer, or a 429: the agent takes 200 connections from one address
-    /// (`limits.http_max_conns_per_client`), and that many requests a second (`limits.request_limits`). The request may
-    /// have been carried out, unless it is a 429.
-    #[error("could not {}: {:#} is busy ({what}); an agent takes 200 connections from one address, so try again later", attempt.task, attempt.address)]
+    /// (`limits.http_max_conns_per_client`), and so many requests a second (`limits.request_limits`). One that is killed
+    /// ends like that, too. The request may have been carried out, unless it is a 429.
+    #[error("could not {}: {:#} is busy or ending ({what}); an agent takes 200 connections from one address, so try again later", attempt.task, attempt.address)]
     Busy {
         /// What was tried.
         attempt: Attempt,
