@@ -37,9 +37,6 @@ _consul__lock() {
             consul__lock,man)
                 cmd="consul__lock__subcmd__man"
                 ;;
-            consul__lock,names)
-                cmd="consul__lock__subcmd__names"
-                ;;
             consul__lock,release)
                 cmd="consul__lock__subcmd__release"
                 ;;
@@ -76,9 +73,6 @@ _consul__lock() {
             consul__lock__subcmd__help,man)
                 cmd="consul__lock__subcmd__help__subcmd__man"
                 ;;
-            consul__lock__subcmd__help,names)
-                cmd="consul__lock__subcmd__help__subcmd__names"
-                ;;
             consul__lock__subcmd__help,release)
                 cmd="consul__lock__subcmd__help__subcmd__release"
                 ;;
@@ -101,7 +95,7 @@ _consul__lock() {
 
     case "${cmd}" in
         consul__lock)
-            opts="-h -V --help --version run acquire renew release status list wait evict doctor completions man names help"
+            opts="-h -V --help --version run acquire renew release status list wait evict doctor completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -574,7 +568,7 @@ _consul__lock() {
             return 0
             ;;
         consul__lock__subcmd__help)
-            opts="run acquire renew release status list wait evict doctor completions man names help"
+            opts="run acquire renew release status list wait evict doctor completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -672,20 +666,6 @@ _consul__lock() {
             return 0
             ;;
         consul__lock__subcmd__help__subcmd__man)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        consul__lock__subcmd__help__subcmd__names)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -880,27 +860,6 @@ _consul__lock() {
                 return 0
             fi
             case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        consul__lock__subcmd__names)
-            opts="-h -V --current --help --version"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --current)
-                    COMPREPLY=("${cur}")
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
-                    fi
-                    return 0
-                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -18,8 +18,8 @@ set edit:completion:arg-completer[consul-lock] = {|@words|
     }
     var completions = [
         &'consul-lock'= {
-            cand -h 'Print help (see more with ''--help'')'
-            cand --help 'Print help (see more with ''--help'')'
+            cand -h 'Print help'
+            cand --help 'Print help'
             cand -V 'Print version'
             cand --version 'Print version'
             cand run 'Hold the lock while a command runs'
@@ -33,7 +33,6 @@ set edit:completion:arg-completer[consul-lock] = {|@words|
             cand doctor 'Check all that a lock needs, each with its mend'
             cand completions 'Print completions for a shell'
             cand man 'Print a page of the manual'
-            cand names 'Print the names of locks for completions'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'consul-lock;run'= {
@@ -342,13 +341,6 @@ set edit:completion:arg-completer[consul-lock] = {|@words|
             cand -V 'Print version'
             cand --version 'Print version'
         }
-        &'consul-lock;names'= {
-            cand --current 'What was typed of the word at the cursor'
-            cand -h 'Print help'
-            cand --help 'Print help'
-            cand -V 'Print version'
-            cand --version 'Print version'
-        }
         &'consul-lock;help'= {
             cand run 'Hold the lock while a command runs'
             cand acquire 'Acquire a lock for a script whose steps are separate processes'
@@ -361,7 +353,6 @@ set edit:completion:arg-completer[consul-lock] = {|@words|
             cand doctor 'Check all that a lock needs, each with its mend'
             cand completions 'Print completions for a shell'
             cand man 'Print a page of the manual'
-            cand names 'Print the names of locks for completions'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'consul-lock;help;run'= {
@@ -385,8 +376,6 @@ set edit:completion:arg-completer[consul-lock] = {|@words|
         &'consul-lock;help;completions'= {
         }
         &'consul-lock;help;man'= {
-        }
-        &'consul-lock;help;names'= {
         }
         &'consul-lock;help;help'= {
         }

@@ -24,7 +24,7 @@ function __fish_consul_lock_using_subcommand
     contains -- $cmd[1] $argv
 end
 
-complete -c consul-lock -n "__fish_consul_lock_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c consul-lock -n "__fish_consul_lock_needs_command" -s h -l help -d 'Print help'
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -s V -l version -d 'Print version'
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "run" -d 'Hold the lock while a command runs'
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "acquire" -d 'Acquire a lock for a script whose steps are separate processes'
@@ -37,7 +37,6 @@ complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "evict" -d '
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "doctor" -d 'Check all that a lock needs, each with its mend'
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "completions" -d 'Print completions for a shell'
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "man" -d 'Print a page of the manual'
-complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "names" -d 'Print the names of locks for completions'
 complete -c consul-lock -n "__fish_consul_lock_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s c -d 'Run /bin/sh -c STRING instead of a COMMAND' -r -f
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand run" -s w -l wait -d 'Give up after this; 0 is one attempt' -r -f
@@ -303,22 +302,18 @@ complete -c consul-lock -n "__fish_consul_lock_using_subcommand completions" -s 
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand completions" -s V -l version -d 'Print version'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c consul-lock -n "__fish_consul_lock_using_subcommand man" -s V -l version -d 'Print version'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand names" -l current -d 'What was typed of the word at the cursor' -r -f
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand names" -s h -l help -d 'Print help'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand names" -s V -l version -d 'Print version'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man names help" -f -a "run" -d 'Hold the lock while a command runs'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man names help" -f -a "acquire" -d 'Acquire a lock for a script whose steps are separate processes'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man names help" -f -a "renew" -d 'Renew a lock that `acquire` has acquired, and make sure that it is still held'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man names help" -f -a "release" -d 'Release a lock that `acquire` has acquired'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man names help" -f -a "status" -d 'Show who holds a lock, since when, from where, and who waits for it'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man names help" -f -a "list" -d 'List the locks below a prefix'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man names help" -f -a "wait" -d 'Wait until nobody holds a lock'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man names help" -f -a "evict" -d 'Take a lock from its holder by ending its session'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man names help" -f -a "doctor" -d 'Check all that a lock needs, each with its mend'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man names help" -f -a "completions" -d 'Print completions for a shell'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man names help" -f -a "man" -d 'Print a page of the manual'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man names help" -f -a "names" -d 'Print the names of locks for completions'
-complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man names help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man help" -f -a "run" -d 'Hold the lock while a command runs'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man help" -f -a "acquire" -d 'Acquire a lock for a script whose steps are separate processes'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man help" -f -a "renew" -d 'Renew a lock that `acquire` has acquired, and make sure that it is still held'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man help" -f -a "release" -d 'Release a lock that `acquire` has acquired'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man help" -f -a "status" -d 'Show who holds a lock, since when, from where, and who waits for it'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man help" -f -a "list" -d 'List the locks below a prefix'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man help" -f -a "wait" -d 'Wait until nobody holds a lock'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man help" -f -a "evict" -d 'Take a lock from its holder by ending its session'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man help" -f -a "doctor" -d 'Check all that a lock needs, each with its mend'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man help" -f -a "completions" -d 'Print completions for a shell'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man help" -f -a "man" -d 'Print a page of the manual'
+complete -c consul-lock -n "__fish_consul_lock_using_subcommand help; and not __fish_seen_subcommand_from run acquire renew release status list wait evict doctor completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 
 # Names of locks, asked of Consul for 300 ms at most.
 function __fish_consul_lock_names

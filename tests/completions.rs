@@ -118,6 +118,23 @@ fn fish_completes_locks_flags_and_the_command() {
 }
 
 #[test]
+fn no_shell_offers_the_hidden_command() {
+    for name in ["consul-lock.bash", "_consul-lock", "consul-lock.fish", "consul-lock.elv", "_consul-lock.ps1"] {
+        let text = fs::read_to_string(script(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        // Our own part asks it. In the generated one bash has a list of words alone, the others what each is for.
+        let asks = |line: &&str| line.contains("names --current") || line.contains("names \"--current");
+        assert!(text.lines().any(|line| asks(&line)), "{name}");
+        let offers = |line: &&str| {
+            let words = line.trim_start().strip_prefix("opts=\"");
+            let hidden = line.contains("names of locks") && !line.starts_with('#');
+            hidden || words.is_some_and(|words| words.split([' ', '"']).any(|word| word == "names"))
+        };
+        let offered = text.lines().find(offers);
+        assert_eq!(offered, None, "{name}");
+    }
+}
+
+#[test]
 fn elvish_completes_locks_flags_and_the_command() {
     runs("elvish", "elvish");
     let agent = Agent::plain();

@@ -5,8 +5,10 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
+use support::agent::consul_binary;
 use support::consul_lock;
 use support::running::Running;
 
@@ -111,6 +113,34 @@ fn what_commands_for_scripts_have_beyond_run_is_documented_and_nothing_else() {
             .collect();
         assert!(in_help.iter().filter(|flag| is_own(flag)).all(|flag| documented.contains(flag)), "{in_help:?}");
         assert!(documented.is_subset(&in_help), "{documented:?}");
+    }
+}
+
+/// The flags that another program's help has lines for.
+fn flags_of(command: &mut Command) -> BTreeSet<String> {
+    let ended = Running::start(command).wait(BOUND);
+    let help = ended.stdout + &ended.stderr;
+    let rows = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
+    let words = rows.flat_map(|row| row.split("  ").next().unwrap_or_default().split([' ', ',', '=']));
+    words.filter(|word| word.starts_with('-')).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_flag_of_consul_lock_and_of_flock_has_its_counterpart_on_the_page_for_who_comes_from_there() {
+    for (page, command) in [
+        ("docs/from-consul-lock.md", Command::new(consul_binary()).args(["lock", "-h"])),
+        ("docs/from-flock.md", Command::new("flock").arg("--help")),
+    ] {
+        let flags = flags_of(command);
+        assert!(flags.len() > 15, "{flags:?}");
+        let text = read(page);
+        // The first column, word by word.
+        let rows = text.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+        let known: BTreeSet<_> = rows.flat_map(|cell| cell.split([' ', '`', ',', '='])).collect();
+        let common = ["-h", "--help", "-V", "--version"];
+        let missing: Vec<_> =
+            flags.iter().filter(|flag| !known.contains(flag.as_str()) && !common.contains(&flag.as_str())).collect();
+        assert!(missing.is_empty(), "{page} lacks {missing:?}");
     }
 }
 

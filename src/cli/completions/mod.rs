@@ -4,7 +4,7 @@
 
 pub(crate) mod names;
 
-use clap::{Arg, Args, CommandFactory as _, ValueHint};
+use clap::{Arg, Args, Command, CommandFactory as _, ValueHint};
 use clap_complete::Shell;
 
 use super::args::Cli;
@@ -25,7 +25,7 @@ pub(crate) fn run(args: &CompletionsArgs) -> Exit {
 
 /// The script for `shell`.
 fn script(shell: Shell) -> String {
-    let mut definitions = Cli::command().mut_subcommands(|command| command.mut_args(without_files));
+    let mut definitions = offered();
     let mut flags = Vec::new();
     clap_complete::generate(shell, &mut definitions, "consul-lock", &mut flags);
     let flags = String::from_utf8_lossy(&flags);
@@ -38,6 +38,16 @@ fn script(shell: Shell) -> String {
         _ => (flags.into_owned(), ""),
     };
     format!("{flags}\n{ours}")
+}
+
+/// What a shell may offer: all but the commands that nobody types, which clap_complete would offer with the others.
+fn offered() -> Command {
+    let all = Cli::command();
+    let mut offered = Command::new("consul-lock").version(env!("CARGO_PKG_VERSION")).propagate_version(true);
+    for command in all.get_subcommands().filter(|command| !command.is_hide_set()) {
+        offered = offered.subcommand(command.clone().mut_args(without_files));
+    }
+    offered
 }
 
 /// Where no files were asked for, no shell shall offer any.
