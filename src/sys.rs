@@ -13,7 +13,7 @@ use std::process::ExitStatus;
 use std::ptr;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use nix::cmsg_space;
 use nix::errno::Errno;
@@ -141,18 +141,27 @@ pub(crate) fn ignore(which: Signal) -> io::Result<()> {
 /// Whether a line of ours is on the terminal that must go before we are stopped.
 pub(crate) static DRAWN: AtomicBool = AtomicBool::new(false);
 
+/// The descriptor of a gate that is to be opened before we are stopped, or [`NO_GATE`]. It must stay open for as long as we
+/// live: a descriptor of that number that is something else by then would lose its lock.
+pub(crate) static GATE: AtomicI32 = AtomicI32::new(NO_GATE);
+
+/// No descriptor.
+pub(crate) const NO_GATE: RawFd = -1;
+
 /// Takes it away: back to its beginning, and nothing from there on (ECMA-48, CR and ED).
 pub(crate) const ERASE: &str = "\r\x1b[J";
 
-/// From now on Ctrl-Z first takes the line away that [`DRAWN`] tells of. Where SIGTSTP is not at its default nothing
-/// changes: whoever ignores it is not stopped.
-pub(crate) fn erase_before_stop() {
-    replace_action(|before| matches!(before, SigHandler::SigDfl), SigHandler::Handler(erase_and_stop));
+/// From now on Ctrl-Z first takes the line away that [`DRAWN`] tells of, and opens the [`GATE`]. Where SIGTSTP is not at its
+/// default nothing changes: whoever ignores it is not stopped.
+pub(crate) fn tidy_before_stop() {
+    replace_action(|before| matches!(before, SigHandler::SigDfl), SigHandler::Handler(tidy_and_stop));
 }
 
-/// Takes [`erase_before_stop`] back.
+/// Takes [`tidy_before_stop`] back, unless there is a gate.
 pub(crate) fn stop_as_ever() {
-    replace_action(|before| matches!(before, SigHandler::Handler(_)), SigHandler::SigDfl);
+    if GATE.load(Ordering::SeqCst) == NO_GATE {
+        replace_action(|before| matches!(before, SigHandler::Handler(_)), SigHandler::SigDfl);
+    }
 }
 
 /// Gives SIGTSTP another action if its present one is as expected.
@@ -170,10 +179,11 @@ fn replace_action(is_expected: impl Fn(SigHandler) -> bool, to: SigHandler) {
 
 /// What a program has to do that wants to know of SIGTSTP and be stopped all the same (Stevens' APUE, 10.21): its default
 /// action for a moment, by which the kernel also sees to it that nobody is stopped whom nobody could continue.
-extern "C" fn erase_and_stop(number: libc::c_int) {
+extern "C" fn tidy_and_stop(number: libc::c_int) {
     let errno = Errno::last_raw();
-    // SAFETY: poll, write, sigaction, raise and pthread_sigmask may be called by a handler (signal-safety(7)), and all
-    // pointers are to this function's own variables; zeroed memory is the default action, and a valid signal set.
+    // SAFETY: poll, write, sigaction, raise and pthread_sigmask may be called by a handler (signal-safety(7)), as may
+    // flock, a bare system call, and all pointers are to this function's own variables; zeroed memory is the default
+    // action, and a valid signal set.
     unsafe {
         let mut polled = libc::pollfd { fd: libc::STDERR_FILENO, events: libc::POLLOUT, revents: 0 };
         // A terminal that takes nothing must not keep us from being stopped.
@@ -182,6 +192,10 @@ extern "C" fn erase_and_stop(number: libc::c_int) {
             && polled.revents & libc::POLLOUT != 0
         {
             libc::write(libc::STDERR_FILENO, ERASE.as_ptr().cast(), ERASE.len());
+        }
+        let gate = GATE.load(Ordering::SeqCst);
+        if gate != NO_GATE {
+            libc::flock(gate, libc::LOCK_UN);
         }
         let (mut ours, mut mask, mut only_this) = MaybeUninit::zeroed().assume_init();
         let default = MaybeUninit::<libc::sigaction>::zeroed().assume_init();

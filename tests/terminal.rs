@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 use std::time::Duration;
 
@@ -459,6 +461,36 @@ mod waiting {
         desk.pty.prompt(SOON);
         desk.line("kill %1");
         desk.expect_none(&["sleep"]);
+        desk.start("fg %2");
+        desk.pty.expect("my turn", SOON);
+        desk.pty.prompt(SOON);
+        assert_eq!(desk.codes(), "0");
+    }
+
+    #[test]
+    fn a_waiter_that_is_stopped_keeps_nobody_waiting() {
+        let mut desk = Desk::new();
+        desk.hold();
+        desk.start("run -- echo my tu''rn");
+        let file = desk.locks.path().join("job.consul-lock");
+        let inode = format!(":{} ", fs::metadata(&file).expect("the lock's file").ino());
+        let waits = || {
+            let locks = fs::read_to_string("/proc/locks").expect("/proc/locks");
+            locks.lines().any(|line| line.contains("-> FLOCK") && line.contains(&inode)).then_some(())
+        };
+        eventually("the first waits for the key", SOON, waits);
+        desk.pty.send("\x1a");
+        desk.pty.expect("Stopped", SOON);
+        desk.pty.prompt(SOON);
+
+        let mut lock = consul_lock();
+        let lock = lock.arg("run").arg(format!("--local={}", desk.locks.path().display()));
+        let mut next = Running::start(lock.args(["job", "--", "true"]));
+        eventually("the next waits for the key", SOON, waits);
+        desk.line("kill %1");
+        assert_eq!(next.wait(SOON).code(), Some(0));
+        eventually("the key is free", SOON, || desk.is_free().then_some(()));
+
         desk.start("fg %2");
         desk.pty.expect("my turn", SOON);
         desk.pty.prompt(SOON);

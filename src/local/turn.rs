@@ -6,11 +6,13 @@
 //! only once he has the key, and gives the key up again if somebody waits for it; without a gate there is nobody, and
 //! nothing more to be done.
 //!
-//! The kernel opens the gate when a waiter dies. A waiter that is stopped (SIGSTOP, Ctrl-Z) keeps its place, and all who
-//! come later wait behind it until it goes on or is killed.
+//! The kernel opens the gate when a waiter dies, and a waiter that Ctrl-Z stops opens it before: nobody has to wait behind
+//! somebody who may not go on before tomorrow. When it goes on it waits for the key alone. Only SIGSTOP, which nobody
+//! notices, has all who come later wait until it goes on or is killed.
 
-use std::os::fd::AsFd as _;
-use std::sync::atomic::AtomicBool;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use consul_lock::lock::Key;
 use nix::errno::Errno;
@@ -18,6 +20,7 @@ use nix::fcntl::FlockArg;
 
 use super::dir::flock;
 use super::{Error, Held, Locked, Locks, Part, system};
+use crate::sys;
 
 /// The key, if it can be had at this moment and nobody waits for it.
 pub(super) fn pass(locks: &Locks, key: &Key, shared: bool) -> Result<Option<Held>, Error> {
@@ -39,7 +42,7 @@ pub(super) fn pass(locks: &Locks, key: &Key, shared: bool) -> Result<Option<Held
 /// The key, as soon as it can be had and whoever came before has had it. Nothing if that was called off.
 pub(super) fn wait(locks: &Locks, key: &Key, shared: bool, called_off: &AtomicBool) -> Result<Option<Held>, Error> {
     let Some(gate) = locks.take(key, Part::Gate, FlockArg::LockExclusive, called_off)? else { return Ok(None) };
-    let _gate = Gate(gate);
+    let _gate = Waiting::with(gate);
     let how = if shared { FlockArg::LockShared } else { FlockArg::LockExclusive };
     let locked = locks.take(key, Part::KEY, how, called_off)?;
     Ok(locked.map(|locked| if shared { Held::shared(locked, key.clone()) } else { Held::exclusive(locked) }))
@@ -63,6 +66,29 @@ struct Gate(Locked);
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        let _ = flock(self.0.file.as_fd(), FlockArg::Unlock);
+        open(&self.0);
     }
+}
+
+/// The gate for as long as it takes to get the key, opened before we are stopped.
+struct Waiting(ManuallyDrop<Locked>);
+
+impl Waiting {
+    fn with(gate: Locked) -> Self {
+        sys::GATE.store(gate.file.as_raw_fd(), Ordering::SeqCst);
+        sys::tidy_before_stop();
+        Self(ManuallyDrop::new(gate))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        sys::GATE.store(sys::NO_GATE, Ordering::SeqCst);
+        // And not closed: another thread may be stopped just now, and opens it.
+        open(&self.0);
+    }
+}
+
+fn open(gate: &Locked) {
+    let _ = flock(gate.file.as_fd(), FlockArg::Unlock);
 }

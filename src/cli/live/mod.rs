@@ -80,7 +80,7 @@ impl Screen {
     /// Shows what is waited for. In the background nothing is drawn, and the first `otherwise` is told instead.
     pub(crate) fn show(&mut self, waiting: Waiting, otherwise: Option<&str>) {
         if self.waiting.replace(waiting).is_none() {
-            sys::erase_before_stop();
+            sys::tidy_before_stop();
         }
         match otherwise {
             Some(line) if !is_in_foreground() => {
