@@ -204,6 +204,8 @@ impl Attempt<'_> {
             keep: self.options.keep_key && !sharing.is_shared(),
             fence: entry.modify_index,
             lock_index: entry.lock_index,
+            create_index: entry.create_index,
+            only_at: (!self.session.own).then_some(entry.modify_index),
             path,
         })
     }
