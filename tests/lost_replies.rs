@@ -5,7 +5,7 @@ mod support;
 use std::fs;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::agent::Agent;
 use support::consul_lock_at;
 use support::proxy::{Fault, Proxy, Rule, Seen};
@@ -78,6 +78,32 @@ fn a_lock_whose_answer_comes_late_is_proven_before_the_command_runs() {
     );
     assert!(transactions[1].1.at - transactions[0].1.at >= late);
     expect_nothing_left(&agent, &key);
+}
+
+/// A token that is cut down between the request and its proof: Consul denies that for good.
+#[test]
+fn a_proof_that_is_denied_ends_the_waiting() {
+    let agent = Agent::plain();
+    let mut proxy = Proxy::start(&agent.http_addr());
+    for what in ["Permission denied", "something that no Consul of today says"] {
+        for keys in [&["a"][..], &["a", "b"]] {
+            let before = proxy.requests().len();
+            let refusal = json!({ "Results": null, "Errors": [{ "OpIndex": 1, "What": what }] }).to_string();
+            let mut rules = writes(Fault::LoseReply, 1);
+            rules.push(Rule::new(Fault::Status(409, refusal)).prefix("/v1/txn").times(20));
+            proxy.rules(rules);
+            let key = unique_key("proof-refused");
+            let keys = keys.iter().map(|name| format!("{key}/{name}"));
+            let mut command = consul_lock_at(&proxy.addr());
+            let end = Running::start(command.arg("run").args(keys).args(["-c", "echo ran"])).wait(BOUND);
+            let code = if what.starts_with("Permission") { 77 } else { 70 };
+            assert_eq!((end.code(), end.stdout.as_str()), (Some(code), ""), "{end:?}");
+            assert!(end.stderr.contains(what), "{end:?}");
+            let asked = proxy.requests().split_off(before).into_iter().filter(|seen| seen.target == "/v1/txn").count();
+            assert!(asked < 10, "{asked} requests");
+            assert_eq!(agent.sessions(), [] as [Value; 0]);
+        }
+    }
 }
 
 #[test]

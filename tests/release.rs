@@ -281,6 +281,21 @@ fn a_repeated_release_does_not_give_back_what_another_run_of_the_session_has_sin
 }
 
 #[test]
+fn a_refusal_that_nothing_explains_is_not_asked_for_again_and_again() {
+    let agent = Agent::plain();
+    let mut proxy = Proxy::start(&agent.http_addr());
+    let key = unique_key("refused");
+    let session = acquire(&agent, &[], &key);
+    let what = "something that no Consul of today says";
+    let refusal = json!({ "Results": null, "Errors": [{ "OpIndex": 0, "What": what }] }).to_string();
+    proxy.rules(vec![Rule::new(Fault::Status(409, refusal)).prefix("/v1/txn").times(20)]);
+    let ended = at(&proxy.addr(), "release", &[], &key, &session);
+    assert_eq!(ended.code(), Some(70), "{}", ended.stderr);
+    assert!(ended.stderr.contains(what), "{}", ended.stderr);
+    assert_eq!(agent.holder(&key), Some(session));
+}
+
+#[test]
 fn what_a_token_may_not_do_is_77_with_the_rule() {
     let agent = Agent::start(Options { acl: true, ..Options::default() });
     let key = unique_key("denied");

@@ -221,6 +221,10 @@ impl Detached {
                         let path = claims.get(denied.op_index / 2).map_or("", Claim::path);
                         return Err(Error::denied_key(&self.client, path, &denied.what));
                     }
+                    if let Some(refusal) = refusals.iter().find(|refusal| refusal.reason == RefusalReason::Other) {
+                        let path = claims.get(refusal.op_index / 2).map_or("", Claim::path);
+                        return Err(Error::refused(&self.client, path, &refusal.what));
+                    }
                 }
                 Err(error) => {
                     repeated = true;
