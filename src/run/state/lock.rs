@@ -58,6 +58,8 @@ impl Run {
 
     pub(super) fn noticed(&mut self, notice: Notice, now: Moment) -> Vec<Action> {
         match notice {
+            // Somebody may have ended the waiting already.
+            Notice::Waiting { .. } if !matches!(self.phase, Phase::Waiting) => Vec::new(),
             Notice::Waiting { holder, .. } if self.ancestors.contains(&holder.session.to_string()) => {
                 let refused = held_by_ancestor(&holder.session.to_string());
                 self.give_up(Outcome::NotAcquired(refused), now)
