@@ -221,6 +221,20 @@ fn a_key_under_a_given_session_that_somebody_wrote_to_is_released() {
     }
 }
 
+/// A deposed leader says that the session is gone, of one that lives.
+#[test]
+fn a_given_session_is_gone_only_if_a_quorum_says_so() {
+    let agent = Agent::plain();
+    let mut proxy = Proxy::start(&agent.http_addr());
+    let given = agent.create_session(&json!({ "TTL": "60s", "LockDelay": "20s" }));
+    let gone = Fault::Status(404, format!("Session id '{given}' not found"));
+    proxy.rules(vec![Rule::new(gone).prefix("/v1/session/renew").times(1)]);
+    let mut command = consul_lock_at(&proxy.addr());
+    command.args(["run", "--session", &given, &unique_key("deposed"), "-c", "echo ran"]);
+    let ended = Running::start(&mut command).wait(PATIENCE);
+    assert_eq!((ended.code(), ended.stdout.as_str(), ended.stderr.as_str()), (Some(0), "ran\n", ""));
+}
+
 #[test]
 fn a_given_session_that_is_not_there_or_not_as_asked_for_is_a_usage_error() {
     let agent = Agent::plain();
