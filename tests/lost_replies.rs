@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::agent::Agent;
-use support::consul_lock_at;
 use support::proxy::{Fault, Proxy, Rule, Seen};
 use support::running::{Ended, Running};
-use support::unique_key;
+use support::{consul_lock_at, hold, unique_key};
 
 const BOUND: Duration = Duration::from_secs(40);
 
@@ -104,6 +103,22 @@ fn a_proof_that_is_denied_ends_the_waiting() {
             assert_eq!(agent.sessions(), [] as [Value; 0]);
         }
     }
+}
+
+/// A session that reads under a lock cannot write under it, whatever became of the first request.
+#[test]
+fn a_writer_whose_session_reads_for_another_run_is_refused_at_once() {
+    let agent = Agent::plain();
+    let mut proxy = Proxy::start(&agent.http_addr());
+    let given = agent.create_session(&json!({ "TTL": "60s", "LockDelay": "20s" }));
+    let key = unique_key("reads");
+    let _reader = hold(&agent, &["--shared", "--session", &given], &key);
+    let flags = ["-w", "3s", "--session", &given];
+    let (end, lines) = run(&mut proxy, writes(Fault::LoseReply, 1), &flags, &key, "true");
+    assert_eq!((end.code(), lines), (Some(75), 0), "{end:?}");
+    assert!(end.stderr.contains(&format!("held by another run of session {given}")), "{end:?}");
+    let asked = transactions(&proxy).len();
+    assert!(asked < 10, "{asked} transactions");
 }
 
 #[test]

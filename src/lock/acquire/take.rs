@@ -122,7 +122,7 @@ impl Attempt<'_> {
                     self.replace_session()?;
                     return Ok(Asked::Again);
                 }
-                RefusalReason::Exists if path == readers.own && self.asked.is_empty() => {
+                RefusalReason::Exists if path == readers.own && (self.asked.is_empty() || !self.is_shared()) => {
                     return Err(self.held_by_same_session());
                 }
                 RefusalReason::Exists if path == slots::witness(self.key) => {
