@@ -8,7 +8,7 @@ use super::wait::LONGEST_WAIT;
 use super::{Attempt, TIMEOUT, read};
 use crate::clock::Moment;
 use crate::consul::{Entry, Error as ConsulError, Read, RefusalReason, Txn};
-use crate::lock::challenge::{Unproven, Verdict, challenge};
+use crate::lock::challenge::{REPLAYED, Unproven, Verdict, challenge};
 use crate::lock::delay::DelayWatch;
 use crate::lock::error::Error;
 use crate::lock::notice::{Holder, Notice, Trouble};
@@ -130,11 +130,10 @@ impl Attempt<'_> {
                     return Err(Error::denied_key(&self.client, won.claim.path(), &what));
                 }
                 Err(Unproven::Replayed) => {
-                    let what = "an answer to something else, as a proxy or cache gives that repeats old ones";
-                    (self.tell)(Notice::Retrying(Trouble(what.to_owned())));
+                    (self.tell)(Notice::Retrying(Trouble(REPLAYED.to_owned())));
                     self.stop.pause(CONFIRM_AFTER)?;
                     if self.time_is_up() {
-                        return Err(Error::refused(&self.client, won.claim.path(), what));
+                        return Err(Error::refused(&self.client, won.claim.path(), REPLAYED));
                     }
                 }
             }
