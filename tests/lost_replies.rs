@@ -121,6 +121,26 @@ fn a_writer_whose_session_reads_for_another_run_is_refused_at_once() {
     assert!(asked < 10, "{asked} transactions");
 }
 
+/// Where a reader has died, his place is taken and cleared away.
+#[test]
+fn a_dead_readers_place_that_is_refused_for_good_ends_the_waiting() {
+    let agent = Agent::plain();
+    let mut proxy = Proxy::start(&agent.http_addr());
+    let key = unique_key("dead-reader");
+    let dead = agent.create_session(&json!({ "TTL": "60s", "LockDelay": "0s" }));
+    let place = format!("{key}/.read/{dead}");
+    let reader = 0x636c_7265_6164_6572_u64;
+    assert_eq!(agent.put(&format!("/v1/kv/{place}?acquire={dead}&flags={reader}"), "").text().trim(), "true");
+    agent.destroy_session(&dead);
+    let what = "something that no Consul of today says";
+    let refusal = json!({ "Results": null, "Errors": [{ "OpIndex": 0, "What": what }] }).to_string();
+    let mut rules = writes(Fault::None, 1);
+    rules.push(Rule::new(Fault::Status(409, refusal)).prefix("/v1/txn").times(20));
+    let (end, lines) = run(&mut proxy, rules, &[], &key, "true");
+    assert_eq!((end.code(), lines), (Some(70), 0), "{end:?}");
+    assert!(end.stderr.contains(what), "{end:?}");
+}
+
 #[test]
 fn a_lock_that_consul_never_heard_of_is_asked_for_anew() {
     let agent = Agent::plain();
