@@ -25,8 +25,8 @@ impl Moment {
     /// The present moment.
     #[must_use]
     pub fn now() -> Self {
-        // The clock exists on every kernel that Rust supports; a reading of zero would only make every deadline long
-        // past, which is the safe side.
+        // It cannot fail: the clock is there on every kernel that Rust supports, and the guard, which sets its timer by the
+        // same, ends before it has started anything where it is not.
         clock_gettime(CLOCK).map_or(Self(0), |time| Self::from_boot(time.into()))
     }
 

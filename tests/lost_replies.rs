@@ -5,12 +5,11 @@ mod support;
 use std::fs;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::agent::Agent;
-use support::consul_lock_at;
 use support::proxy::{Fault, Proxy, Rule, Seen};
 use support::running::{Ended, Running};
-use support::unique_key;
+use support::{consul_lock_at, hold, unique_key};
 
 const BOUND: Duration = Duration::from_secs(40);
 
@@ -78,6 +77,68 @@ fn a_lock_whose_answer_comes_late_is_proven_before_the_command_runs() {
     );
     assert!(transactions[1].1.at - transactions[0].1.at >= late);
     expect_nothing_left(&agent, &key);
+}
+
+/// A token that is cut down between the request and its proof: Consul denies that for good.
+#[test]
+fn a_proof_that_is_denied_ends_the_waiting() {
+    let agent = Agent::plain();
+    let mut proxy = Proxy::start(&agent.http_addr());
+    for what in ["Permission denied", "something that no Consul of today says"] {
+        for keys in [&["a"][..], &["a", "b"]] {
+            let before = proxy.requests().len();
+            let refusal = json!({ "Results": null, "Errors": [{ "OpIndex": 1, "What": what }] }).to_string();
+            let mut rules = writes(Fault::LoseReply, 1);
+            rules.push(Rule::new(Fault::Status(409, refusal)).prefix("/v1/txn").times(20));
+            proxy.rules(rules);
+            let key = unique_key("proof-refused");
+            let keys = keys.iter().map(|name| format!("{key}/{name}"));
+            let mut command = consul_lock_at(&proxy.addr());
+            let end = Running::start(command.arg("run").args(keys).args(["-c", "echo ran"])).wait(BOUND);
+            let code = if what.starts_with("Permission") { 77 } else { 70 };
+            assert_eq!((end.code(), end.stdout.as_str()), (Some(code), ""), "{end:?}");
+            assert!(end.stderr.contains(what), "{end:?}");
+            let asked = proxy.requests().split_off(before).into_iter().filter(|seen| seen.target == "/v1/txn").count();
+            assert!(asked < 10, "{asked} requests");
+            assert_eq!(agent.sessions(), [] as [Value; 0]);
+        }
+    }
+}
+
+/// A session that reads under a lock cannot write under it, whatever became of the first request.
+#[test]
+fn a_writer_whose_session_reads_for_another_run_is_refused_at_once() {
+    let agent = Agent::plain();
+    let mut proxy = Proxy::start(&agent.http_addr());
+    let given = agent.create_session(&json!({ "TTL": "60s", "LockDelay": "20s" }));
+    let key = unique_key("reads");
+    let _reader = hold(&agent, &["--shared", "--session", &given], &key);
+    let flags = ["-w", "3s", "--session", &given];
+    let (end, lines) = run(&mut proxy, writes(Fault::LoseReply, 1), &flags, &key, "true");
+    assert_eq!((end.code(), lines), (Some(75), 0), "{end:?}");
+    assert!(end.stderr.contains(&format!("held by another run of session {given}")), "{end:?}");
+    let asked = transactions(&proxy).len();
+    assert!(asked < 10, "{asked} transactions");
+}
+
+/// Where a reader has died, his place is taken and cleared away.
+#[test]
+fn a_dead_readers_place_that_is_refused_for_good_ends_the_waiting() {
+    let agent = Agent::plain();
+    let mut proxy = Proxy::start(&agent.http_addr());
+    let key = unique_key("dead-reader");
+    let dead = agent.create_session(&json!({ "TTL": "60s", "LockDelay": "0s" }));
+    let place = format!("{key}/.read/{dead}");
+    let reader = 0x636c_7265_6164_6572_u64;
+    assert_eq!(agent.put(&format!("/v1/kv/{place}?acquire={dead}&flags={reader}"), "").text().trim(), "true");
+    agent.destroy_session(&dead);
+    let what = "something that no Consul of today says";
+    let refusal = json!({ "Results": null, "Errors": [{ "OpIndex": 0, "What": what }] }).to_string();
+    let mut rules = writes(Fault::None, 1);
+    rules.push(Rule::new(Fault::Status(409, refusal)).prefix("/v1/txn").times(20));
+    let (end, lines) = run(&mut proxy, rules, &[], &key, "true");
+    assert_eq!((end.code(), lines), (Some(70), 0), "{end:?}");
+    assert!(end.stderr.contains(what), "{end:?}");
 }
 
 #[test]

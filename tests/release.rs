@@ -11,7 +11,7 @@ use support::agent::{Agent, LOCK_FLAGS, Options, PATIENCE};
 use support::proxy::{Fault, Proxy, Rule};
 use support::running::{Ended, Running};
 use support::shell::script;
-use support::{consul_lock_at, consul_lock_on, hold, run_on, unique_key};
+use support::{consul_lock_at, consul_lock_on, eventually, hold, run_on, unique_key};
 
 const NOBODYS: &str = "00000000-1111-2222-3333-444444444444";
 
@@ -253,6 +253,45 @@ fn an_answer_that_is_lost_is_asked_for_again_and_none_at_all_is_69() {
     let mut exporting = consul_lock_at(&proxy.addr());
     exporting.args(["renew", "--export", "--retry-for=0", &key, "--session", &session]);
     assert_eq!(Running::start(&mut exporting).wait(PATIENCE).stdout, "(exit 69)\n");
+    assert_eq!(agent.holder(&key), Some(session));
+}
+
+/// Its answer was lost, and before it is repeated another run of the same session has the lock.
+#[test]
+fn a_repeated_release_does_not_give_back_what_another_run_of_the_session_has_since() {
+    let agent = Agent::plain();
+    let mut proxy = Proxy::start(&agent.http_addr());
+    let given = agent.create_session(&json!({ "TTL": "60s", "LockDelay": "20s" }));
+    let key = unique_key("repeated");
+    let session = acquire(&agent, &["--session", &given], &key);
+    proxy.rules(vec![
+        Rule::new(Fault::LoseReply).prefix("/v1/txn").times(1),
+        // The first shows the key as it is; the second comes after the answer was lost.
+        Rule::new(Fault::None).prefix("/v1/kv/").times(1),
+        Rule::new(Fault::Delay(Duration::from_secs(2))).prefix("/v1/kv/").times(1),
+    ]);
+    let mut command = consul_lock_at(&proxy.addr());
+    let mut releasing = Running::start(command.args(["release", &key, "--session", &session]));
+    eventually("it is given back", PATIENCE, || agent.holder(&key).is_none().then_some(()));
+    let mut second = hold(&agent, &["--session", &given], &key);
+    let released = releasing.wait(PATIENCE);
+    assert_eq!(released.code(), Some(0), "{}", released.stderr);
+    assert_eq!(agent.holder(&key).as_deref(), Some(given.as_str()));
+    assert_eq!(second.try_wait(), None);
+}
+
+#[test]
+fn a_refusal_that_nothing_explains_is_not_asked_for_again_and_again() {
+    let agent = Agent::plain();
+    let mut proxy = Proxy::start(&agent.http_addr());
+    let key = unique_key("refused");
+    let session = acquire(&agent, &[], &key);
+    let what = "something that no Consul of today says";
+    let refusal = json!({ "Results": null, "Errors": [{ "OpIndex": 0, "What": what }] }).to_string();
+    proxy.rules(vec![Rule::new(Fault::Status(409, refusal)).prefix("/v1/txn").times(20)]);
+    let ended = at(&proxy.addr(), "release", &[], &key, &session);
+    assert_eq!(ended.code(), Some(70), "{}", ended.stderr);
+    assert!(ended.stderr.contains(what), "{}", ended.stderr);
     assert_eq!(agent.holder(&key), Some(session));
 }
 

@@ -2,10 +2,13 @@
 
 mod support;
 
+use std::process::Stdio;
+use std::time::Duration;
+
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use support::agent::{Agent, PATIENCE};
-use support::proxy::Proxy;
+use support::proxy::{Fault, Proxy, Rule};
 use support::running::Running;
 use support::{consul_lock_at, consul_lock_on, eventually, hold, run_on, unique_key};
 
@@ -167,6 +170,69 @@ fn a_lock_that_the_given_session_holds_already_is_not_shared() {
     assert_eq!(holder.wait(PATIENCE).signal(), Some(15));
     assert_eq!(run_on(&agent, &["run", "--session", &given, &key, "--", "true"]).code(), Some(0));
     assert_eq!(agent.sessions().len(), 1);
+}
+
+/// Its answer was lost, and before it is repeated another run of the same session has the lock.
+#[test]
+fn a_repeated_release_does_not_give_back_what_another_run_of_the_session_has_since() {
+    let agent = Agent::plain();
+    let mut proxy = Proxy::start(&agent.http_addr());
+    for flags in [&[][..], &["--keep-key"], &["--shared"]] {
+        let given = agent.create_session(&json!({ "TTL": "60s", "LockDelay": "20s" }));
+        let key = unique_key("repeated");
+        let held = if flags == ["--shared"] { format!("{key}/.read/{given}") } else { key.clone() };
+        let flags = [flags, &["--session", &given]].concat();
+        let mut command = consul_lock_at(&proxy.addr());
+        command.arg("run").args(&flags).args([&key, "-c", "echo started; read go; exit 5"]);
+        proxy.rules(Vec::new());
+        let mut first = Running::start_with_stdin(&mut command, Stdio::piped());
+        first.expect_stdout("started", PATIENCE);
+        proxy.rules(vec![
+            Rule::new(Fault::None).prefix("/v1/txn?consistent"),
+            Rule::new(Fault::LoseReply).prefix("/v1/txn").times(1),
+            Rule::new(Fault::Delay(Duration::from_secs(2))).prefix("/v1/txn"),
+        ]);
+        drop(first.take_stdin());
+        eventually("it is given back", PATIENCE, || agent.holder(&held).is_none().then_some(()));
+        let mut second = hold(&agent, &flags, &key);
+        assert_eq!(first.wait(PATIENCE).code(), Some(5), "{}", first.stderr());
+        assert_eq!(agent.holder(&held).as_deref(), Some(given.as_str()), "{flags:?}");
+        assert_eq!(second.try_wait(), None, "{flags:?}");
+        second.signal(Signal::SIGTERM);
+        assert_eq!(second.wait(PATIENCE).signal(), Some(15));
+        assert_eq!(agent.holder(&held), None);
+    }
+}
+
+/// Somebody wrote to the key, which stays held by that: it is given back all the same.
+#[test]
+fn a_key_under_a_given_session_that_somebody_wrote_to_is_released() {
+    let agent = Agent::plain();
+    for flags in [&[][..], &["--keep-key"]] {
+        let given = agent.create_session(&json!({ "TTL": "60s", "LockDelay": "20s" }));
+        let key = unique_key("written");
+        let mut holder = hold(&agent, &[flags, &["--session", &given]].concat(), &key);
+        agent.put(&format!("/v1/kv/{key}"), "a note");
+        assert_eq!(agent.holder(&key).as_deref(), Some(given.as_str()));
+        holder.signal(Signal::SIGTERM);
+        let ended = holder.wait(PATIENCE);
+        assert_eq!((ended.signal(), ended.stderr.as_str()), (Some(15), ""), "{flags:?}");
+        assert_eq!(agent.holder(&key), None, "{flags:?}");
+    }
+}
+
+/// A deposed leader says that the session is gone, of one that lives.
+#[test]
+fn a_given_session_is_gone_only_if_a_quorum_says_so() {
+    let agent = Agent::plain();
+    let mut proxy = Proxy::start(&agent.http_addr());
+    let given = agent.create_session(&json!({ "TTL": "60s", "LockDelay": "20s" }));
+    let gone = Fault::Status(404, format!("Session id '{given}' not found"));
+    proxy.rules(vec![Rule::new(gone).prefix("/v1/session/renew").times(1)]);
+    let mut command = consul_lock_at(&proxy.addr());
+    command.args(["run", "--session", &given, &unique_key("deposed"), "-c", "echo ran"]);
+    let ended = Running::start(&mut command).wait(PATIENCE);
+    assert_eq!((ended.code(), ended.stdout.as_str(), ended.stderr.as_str()), (Some(0), "ran\n", ""));
 }
 
 #[test]

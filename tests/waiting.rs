@@ -2,13 +2,15 @@
 
 mod support;
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use support::agent::{Agent, PATIENCE};
 use support::proxy::Proxy;
 use support::running::Running;
-use support::{consul_lock_at, consul_lock_on, eventually, hold, run_on, unique_key};
+use support::shell::script;
+use support::{consul_lock_at, consul_lock_on, eventually, hold, is_alive, run_on, unique_key};
 
 /// A run that finds the lock held and has said so.
 fn waiter(agent: &Agent, flags: &[&str], key: &str, command: &str) -> Running {
@@ -198,4 +200,26 @@ fn a_waiter_whose_session_is_destroyed_at_the_last_moment_still_gets_the_lock() 
     assert_eq!((ended.code(), ended.stdout.as_str()), (Some(0), "mine\n"), "{}", ended.stderr);
     assert!(ended.stderr.contains("the session ended while waiting for"), "{}", ended.stderr);
     agent.expect_nothing_left();
+}
+
+/// As a subreaper consul-lock is the parent of whatever loses its own below the shell that became it. Only what it has
+/// started itself is its to kill.
+#[test]
+fn giving_up_kills_nobody_who_fell_to_us_from_somebody_else() {
+    let agent = Agent::plain();
+    let key = unique_key("orphan");
+    let _holder = hold(&agent, &[], &key);
+    let helper = "read go <&3; sh -c 'sleep 1000 >/dev/null 2>&1 & echo orphan $!.'";
+    let text = format!("exec 3<&0; ({helper}) & exec consul-lock run {key} -- true");
+    let mut waiter = Running::start_with_stdin(&mut script(&agent, "dash", &text), Stdio::piped());
+    waiter.expect_stderr("waiting for", PATIENCE);
+    drop(waiter.take_stdin());
+    waiter.expect_stdout(".\n", PATIENCE);
+    let orphan: i32 = waiter.stdout().trim_matches(|c: char| !c.is_ascii_digit()).parse().expect("a pid");
+    let parent = || std::fs::read_to_string(format!("/proc/{orphan}/stat")).unwrap_or_default();
+    let ours = format!(") S {} ", waiter.pid());
+    eventually("it has fallen to us", PATIENCE, || parent().contains(&ours).then_some(()));
+    waiter.signal(Signal::SIGTERM);
+    assert_eq!(waiter.wait(PATIENCE).signal(), Some(15));
+    assert!(is_alive(orphan));
 }

@@ -219,12 +219,8 @@ impl Guard {
 
     /// The normal end, after [`Report::Gone`] or before any start: the guard has nothing left to do, and is reaped.
     pub(crate) fn reap(self) {
-        if self.command.load(Ordering::Relaxed) == 0 {
-            // What was to be the command dies with the guard, and falls to this process.
-            self.take_over(None, |_| ());
-            return;
-        }
-        // It is about to exit; SIGKILL makes sure that we need not wait for a stopped one.
+        // It is about to exit; SIGKILL makes sure that we need not wait for a stopped one. What was to be the command dies with
+        // it by itself. To look for that would be to meet whoever else has fallen to this process.
         let _ = kill(self.pid, Signal::SIGKILL);
         while waitpid(self.pid, None) == Err(Errno::EINTR) {}
     }

@@ -8,6 +8,9 @@ use std::time::Duration;
 use super::claim::Claim;
 use crate::consul::{Client, Error, Op, RefusalReason, SessionId, Txn};
 
+/// What is said of an answer that proves nothing because it was made for another question.
+pub(super) const REPLAYED: &str = "an answer to something else, as a proxy or cache gives that repeats old ones";
+
 /// What Consul says to a challenge, in an answer that is no older than the question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {

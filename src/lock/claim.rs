@@ -27,6 +27,11 @@ pub struct Claim {
     pub(super) keep: bool,
     pub(super) fence: u64,
     pub(super) lock_index: u64,
+    /// The CreateIndex of what is held.
+    pub(super) create_index: u64,
+    /// Given back only as it was last changed at this index: the session is not ours alone, and by the time that a request
+    /// arrives, late or for the second time, another run under it may have got the lock.
+    pub(super) only_at: Option<u64>,
 }
 
 impl Claim {
@@ -68,8 +73,22 @@ impl Claim {
     /// The operations that give it back if `session` holds it, leaving `value` if it stays.
     pub(super) fn release<'a>(&'a self, session: &'a SessionId, value: &'a [u8]) -> [Op<'a>; 2] {
         let (key, flags) = (self.path.as_str(), self.flags);
+        let is_ours = Op::CheckSession { key, session };
         // Unlocking wipes what is not given again, and a key without the flags is refused by the next `consul lock`.
-        let last = if self.keep { Op::Unlock { key, session, value, flags } } else { Op::Delete { key } };
-        [Op::CheckSession { key, session }, last]
+        let unlock = Op::Unlock { key, session, value, flags };
+        match (self.keep, self.only_at) {
+            (false, None) => [is_ours, Op::Delete { key }],
+            (false, Some(index)) => [is_ours, Op::DeleteCas { key, index }],
+            (true, None) => [is_ours, unlock],
+            // Unlocking goes on only if the session holds it.
+            (true, Some(index)) => [Op::CheckIndex { key, index }, unlock],
+        }
+    }
+
+    /// Whether a key that the session holds, with this CreateIndex and LockIndex, is held by this claim, and not for another
+    /// run under the same session that got it later.
+    pub(super) fn is_behind(&self, create_index: u64, lock_index: u64) -> bool {
+        // Whoever writes to a key that is held sets its LockIndex to 0.
+        create_index == self.create_index && (lock_index == self.lock_index || lock_index == 0)
     }
 }

@@ -160,9 +160,11 @@ impl Detached {
         let remembered = record.as_ref().and_then(|record| record.detached.as_ref());
         // A reader's place is nobody else's.
         let keep = entry.flags != READ_FLAGS && (self.keep_key || remembered.is_some_and(|detached| detached.keep_key));
-        let (fence, lock_index, flags) = (entry.modify_index, entry.lock_index, entry.flags);
-        let (key, path, slot) = (key.clone(), entry.key, None);
-        Ok(Claim { key, path, slot, flags, value: entry.value, record, keep, fence, lock_index })
+        let (key, path, slot, flags, value) = (key.clone(), entry.key, None, entry.flags, entry.value);
+        let (fence, lock_index, create_index) = (entry.modify_index, entry.lock_index, entry.create_index);
+        // Whoever knows the session may use it beside us.
+        let only_at = Some(fence);
+        Ok(Claim { key, path, slot, flags, value, record, keep, fence, lock_index, create_index, only_at })
     }
 
     /// The slots of a semaphore beyond the first, and our place among the readers. What the token may not see it has not
@@ -219,6 +221,10 @@ impl Detached {
                         let path = claims.get(denied.op_index / 2).map_or("", Claim::path);
                         return Err(Error::denied_key(&self.client, path, &denied.what));
                     }
+                    if let Some(refusal) = refusals.iter().find(|refusal| refusal.reason == RefusalReason::Other) {
+                        let path = claims.get(refusal.op_index / 2).map_or("", Claim::path);
+                        return Err(Error::refused(&self.client, path, &refusal.what));
+                    }
                 }
                 Err(error) => {
                     repeated = true;
@@ -229,9 +235,15 @@ impl Detached {
             let mut left = Vec::new();
             for claim in &claims {
                 match self.claim(&claim.key, asking) {
-                    Ok(claim) => left.push(claim),
-                    // The first one went through, and its answer was lost.
-                    Err(Error::NotOurs { .. }) if repeated => {}
+                    Ok(now) if now.path == claim.path && claim.is_behind(now.create_index, now.lock_index) => {
+                        left.push(now)
+                    }
+                    // The first one went through, and its answer was lost; the session may hold it for another run by now.
+                    Ok(_) | Err(Error::NotOurs { .. }) if repeated => {}
+                    Ok(_) => {
+                        let (key, session) = (claim.key.clone(), self.session.clone());
+                        lost = lost.or(Some(Error::NotOurs { key, session, holder: None }));
+                    }
                     Err(error @ Error::NotOurs { .. }) => lost = lost.or(Some(error)),
                     Err(error) => return Err(error),
                 }

@@ -12,7 +12,7 @@ use super::patience::{Outlook, Patience};
 use super::session::LockSession;
 use super::stop::Stop;
 use crate::clock::Moment;
-use crate::consul::{Client, Error as ConsulError, RefusalReason, SessionId, Txn};
+use crate::consul::{Client, Entry, Error as ConsulError, Read, Refusal, RefusalReason, SessionId, Txn};
 
 /// Longest wait for the reply to one request of a release.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -131,7 +131,7 @@ impl Holding {
     /// Gives everything back, all at once; those that are not ours any more are left out of the next try. No request
     /// takes longer than `timeout`.
     pub(super) fn free_keys(&self, stop: &Stop, timeout: Duration) -> Release {
-        let mut left: Vec<_> = self.claims.iter().map(|claim| (claim, claim.released_value())).collect();
+        let mut left: Vec<_> = self.claims.iter().map(|claim| (claim.clone(), claim.released_value())).collect();
         let mut patience = self.patience();
         let (mut repeated, mut gone) = (false, false);
         while !left.is_empty() {
@@ -145,14 +145,17 @@ impl Holding {
                         let path = path(denied.op_index);
                         return Release::Unanswered(Error::denied_key(&self.client, path, &denied.what));
                     }
-                    gone |= !repeated;
-                    let is_ours = |number: &usize| refusals.iter().all(|refusal| refusal.op_index / 2 != *number);
-                    let ours: Vec<_> = (0..left.len()).filter(is_ours).collect();
-                    if ours.len() == left.len() {
+                    if refusals.iter().all(|refusal| refusal.op_index / 2 >= left.len()) {
                         return Release::Unanswered(Error::refused(&self.client, path(0), &refusals[0].what));
                     }
-                    left = ours.into_iter().map(|number| left[number].clone()).collect();
-                    continue;
+                    match self.still_held(&left, &refusals, timeout) {
+                        Ok(held) => {
+                            gone |= !repeated && held.len() < left.len();
+                            left = held;
+                            continue;
+                        }
+                        Err(error) => error,
+                    }
                 }
                 Err(error) => error,
             };
@@ -166,6 +169,34 @@ impl Holding {
         }
         // Refused after a repetition, it is ours no more since the first one went through, and its answer was lost.
         if gone { Release::AlreadyGone } else { Release::Released }
+    }
+
+    /// What is held still of the claims, with the values that they are to leave, whose release was refused so.
+    fn still_held(
+        &self,
+        claims: &[(Claim, Vec<u8>)],
+        refusals: &[Refusal],
+        timeout: Duration,
+    ) -> Result<Vec<(Claim, Vec<u8>)>, ConsulError> {
+        let mut held = Vec::new();
+        for (number, (claim, value)) in claims.iter().enumerate() {
+            let reasons: Vec<_> = refusals.iter().filter(|r| r.op_index / 2 == number).map(|r| r.reason).collect();
+            let mut claim = claim.clone();
+            if claim.only_at.is_some() && reasons.contains(&RefusalReason::IndexChanged) {
+                // Somebody wrote to the key, which stays held by that; or the session holds it for another run by now.
+                let entry = self.client.get(claim.path(), Read::Consistent, timeout)?.entry;
+                let is_this = |entry: &Entry| {
+                    entry.session.as_ref() == Some(&self.session.id)
+                        && claim.is_behind(entry.create_index, entry.lock_index)
+                };
+                let Some(entry) = entry.filter(is_this) else { continue };
+                claim.only_at = Some(entry.modify_index);
+            } else if !reasons.is_empty() {
+                continue;
+            }
+            held.push((claim, value.clone()));
+        }
+        Ok(held)
     }
 
     /// One attempt where the release had no answer; else until there is one.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
 use super::acquire::acquire;
 use super::error::Error;
@@ -17,7 +18,12 @@ use super::stop::Stop;
 use crate::clock::Moment;
 use crate::consul::{Client, Op, Read, Txn};
 
-const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+/// Longest wait for the reply to one request.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often the clock is looked at while nothing is heard: a channel does not count the time that a machine sleeps, and
+/// would wait for as long again.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A lock on one key; Go's `api.Lock`.
 #[derive(Debug)]
@@ -145,13 +151,15 @@ impl Lock {
 /// Turns notices into the one message that matters.
 fn watch(mut lease: Lease, inbox: &Receiver<Notice>, losses: &Sender<Loss>) {
     loop {
-        let loss = match inbox.recv_timeout(lease.term_at().since(Moment::now())) {
+        let left = lease.term_at().since(Moment::now());
+        let loss = match inbox.recv_timeout(left.min(LOOK)) {
             Ok(Notice::Confirmed(sent)) => {
                 lease.confirm(sent);
                 continue;
             }
             Ok(Notice::Lost { loss, .. }) => loss,
             Ok(_) => continue,
+            Err(RecvTimeoutError::Timeout) if left > LOOK => continue,
             Err(RecvTimeoutError::Timeout) => Loss::Unconfirmed,
             // The lock was given back.
             Err(RecvTimeoutError::Disconnected) => return,

@@ -138,7 +138,8 @@ impl Queue {
         self.ticket.as_deref().map(|key| Op::Delete { key })
     }
 
-    /// Puts our entry at the end of the line, and looks who is before it. Repeating it after a lost answer is harmless: the key is this session's.
+    /// Puts our entry at the end of the line, and looks who is before it. Repeating it after a lost answer is harmless: the
+    /// key is this session's.
     pub(super) fn join(
         &mut self,
         client: &Client,

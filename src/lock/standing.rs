@@ -38,9 +38,7 @@ impl Standing {
             (None, Some(holder)) => Self::Held(holder),
         }
     }
-}
 
-impl Standing {
     /// The operation that goes on only if `key`, which was read free, is still as it was.
     pub(super) fn check<'a>(&self, key: &'a str) -> Op<'a> {
         match self {

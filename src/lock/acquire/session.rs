@@ -81,8 +81,7 @@ impl Attempt<'_> {
 
     pub(super) fn replace_session(&mut self) -> Result<(), Error> {
         if !self.session.own {
-            let address = Box::new(self.client.address().clone());
-            return Err(Error::NoSuchSession { session: self.session.id.clone(), address });
+            return self.expect_session();
         }
         if self.bound {
             // The round is over.
@@ -93,6 +92,19 @@ impl Attempt<'_> {
         self.session = open_session(&self.client, self.options, &self.stop, self.tell, &mut self.patience)?;
         (self.tell)(Notice::SessionReplaced(self.session.id.clone()));
         Ok(())
+    }
+
+    /// Makes sure that the session that was given is there: a deposed leader says of one that lives that it is gone.
+    fn expect_session(&mut self) -> Result<(), Error> {
+        let sent = Moment::now();
+        match self.client.session_info(&self.session.id, TIMEOUT) {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => {
+                let address = Box::new(self.client.address().clone());
+                Err(Error::NoSuchSession { session: self.session.id.clone(), address })
+            }
+            Err(error) => self.retry_later(error, sent),
+        }
     }
 
     /// Leaves nothing behind: gives back what may have become ours, then ends the session, in that order, since a session

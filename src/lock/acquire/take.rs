@@ -122,7 +122,7 @@ impl Attempt<'_> {
                     self.replace_session()?;
                     return Ok(Asked::Again);
                 }
-                RefusalReason::Exists if path == readers.own && self.asked.is_empty() => {
+                RefusalReason::Exists if path == readers.own && (self.asked.is_empty() || !self.is_shared()) => {
                     return Err(self.held_by_same_session());
                 }
                 RefusalReason::Exists if path == slots::witness(self.key) => {
@@ -167,9 +167,10 @@ impl Attempt<'_> {
                     self.patience.answered();
                     self.pause_in_delay(None)?;
                 }
-                Ok(Txn::Refused(_)) => {
+                Ok(Txn::Refused(refusals)) => {
+                    let paths: Vec<_> = ops.iter().map(|op| op.key().to_owned()).collect();
                     self.step_out()?;
-                    return Ok(None);
+                    return self.lasting(&refusals, &paths).map_or(Ok(None), Err);
                 }
                 Err(error) => self.retry_later(error, sent)?,
             }
@@ -177,6 +178,17 @@ impl Attempt<'_> {
                 return Err(Error::Stopped);
             }
         }
+    }
+
+    /// The error of a refusal that would be the same again: to read the key would change nothing.
+    pub(super) fn lasting(&self, refusals: &[Refusal], paths: &[String]) -> Option<Error> {
+        let lasts = |refusal: &Refusal| matches!(refusal.reason, RefusalReason::Denied | RefusalReason::Other);
+        let first = refusals.first().filter(|_| refusals.iter().all(lasts))?;
+        let path = paths.get(first.op_index).map_or_else(|| self.key.as_str(), String::as_str);
+        Some(match first.reason {
+            RefusalReason::Denied => Error::denied_key(&self.client, path, &first.what),
+            _ => Error::refused(&self.client, path, &first.what),
+        })
     }
 
     fn won(&self, slot: u16, entries: &[Entry], sent: Moment) -> Result<Won, Error> {
@@ -204,6 +216,8 @@ impl Attempt<'_> {
             keep: self.options.keep_key && !sharing.is_shared(),
             fence: entry.modify_index,
             lock_index: entry.lock_index,
+            create_index: entry.create_index,
+            only_at: (!self.session.own).then_some(entry.modify_index),
             path,
         })
     }

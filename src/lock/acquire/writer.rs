@@ -7,8 +7,8 @@ use super::take::Won;
 use super::wait::LONGEST_WAIT;
 use super::{Attempt, TIMEOUT, read};
 use crate::clock::Moment;
-use crate::consul::{Entry, Error as ConsulError, Read, RefusalReason, Txn};
-use crate::lock::challenge::{Unproven, Verdict, challenge};
+use crate::consul::{Entry, Error as ConsulError, MAX_OPS, Read, Refusal, RefusalReason, Txn};
+use crate::lock::challenge::{REPLAYED, Unproven, Verdict, challenge};
 use crate::lock::delay::DelayWatch;
 use crate::lock::error::Error;
 use crate::lock::notice::{Holder, Notice, Trouble};
@@ -130,11 +130,10 @@ impl Attempt<'_> {
                     return Err(Error::denied_key(&self.client, won.claim.path(), &what));
                 }
                 Err(Unproven::Replayed) => {
-                    let what = "an answer to something else, as a proxy or cache gives that repeats old ones";
-                    (self.tell)(Notice::Retrying(Trouble(what.to_owned())));
+                    (self.tell)(Notice::Retrying(Trouble(REPLAYED.to_owned())));
                     self.stop.pause(CONFIRM_AFTER)?;
                     if self.time_is_up() {
-                        return Err(Error::refused(&self.client, won.claim.path(), what));
+                        return Err(Error::refused(&self.client, won.claim.path(), REPLAYED));
                     }
                 }
             }
@@ -149,14 +148,10 @@ impl Attempt<'_> {
         let (session, sent) = (self.session.id.clone(), Moment::now());
         match self.client.txn(&bury(dead, &session), TIMEOUT) {
             Ok(Txn::Done(_)) => Ok(if self.clear(dead)? { Buried::Yes } else { Buried::Again }),
-            Ok(Txn::Refused(refusals)) => match refusals.iter().map(|refusal| refusal.reason).next() {
-                Some(RefusalReason::LockDelay) => Ok(Buried::Delayed),
-                Some(RefusalReason::Denied) => {
-                    let what = refusals.first().map_or("", |refusal| refusal.what.as_str());
-                    Err(Error::denied_key(&self.client, &dead.key, what))
-                }
-                _ => Ok(Buried::Again),
-            },
+            Ok(Txn::Refused(refusals)) if refusals.iter().any(|r| r.reason == RefusalReason::LockDelay) => {
+                Ok(Buried::Delayed)
+            }
+            Ok(Txn::Refused(refusals)) => self.unless_lasting(&refusals, dead).map(|()| Buried::Again),
             Err(error) => self.retry_later(error, sent).map(|()| Buried::Again),
         }
     }
@@ -170,9 +165,15 @@ impl Attempt<'_> {
                 if refusals.iter().any(|refusal| refusal.reason == RefusalReason::LockDelay) {
                     self.pause_in_delay(None)?;
                 }
-                Ok(false)
+                self.unless_lasting(&refusals, dead).map(|()| false)
             }
             Err(error) => self.retry_later(error, sent).map(|()| false),
         }
+    }
+
+    /// The error of a refusal that would be the same again; all operations were about the dead reader's entry.
+    fn unless_lasting(&self, refusals: &[Refusal], dead: &Entry) -> Result<(), Error> {
+        let paths = vec![dead.key.clone(); MAX_OPS];
+        self.lasting(refusals, &paths).map_or(Ok(()), Err)
     }
 }

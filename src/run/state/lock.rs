@@ -33,7 +33,7 @@ impl Run {
         }
     }
 
-    pub(super) fn start_if_safe(&mut self, now: Moment) -> Vec<Action> {
+    fn start_if_safe(&mut self, now: Moment) -> Vec<Action> {
         if self.lease.is_some_and(|lease| !lease.may_start(now)) {
             return Vec::new();
         }
@@ -58,6 +58,8 @@ impl Run {
 
     pub(super) fn noticed(&mut self, notice: Notice, now: Moment) -> Vec<Action> {
         match notice {
+            // Somebody may have ended the waiting already.
+            Notice::Waiting { .. } if !matches!(self.phase, Phase::Waiting) => Vec::new(),
             Notice::Waiting { holder, .. } if self.ancestors.contains(&holder.session.to_string()) => {
                 let refused = held_by_ancestor(&holder.session.to_string());
                 self.give_up(Outcome::NotAcquired(refused), now)
@@ -87,7 +89,7 @@ impl Run {
         vec![Action::Tell(Note::WaitingHere { key, holder: holder.map(|record| *record) })]
     }
 
-    pub(super) fn confirmed(&mut self, sent: Moment, now: Moment) -> Vec<Action> {
+    fn confirmed(&mut self, sent: Moment, now: Moment) -> Vec<Action> {
         // What has begun to end is not called back: the command has its signal.
         if !matches!(self.phase, Phase::Confirming | Phase::Spawning | Phase::Running { .. }) {
             return Vec::new();
@@ -106,7 +108,7 @@ impl Run {
         actions
     }
 
-    pub(super) fn unconfirmed(&mut self, trouble: String, now: Moment) -> Vec<Action> {
+    fn unconfirmed(&mut self, trouble: String, now: Moment) -> Vec<Action> {
         let Some(lease) = &self.lease else { return Vec::new() };
         let (since, left) = (now.since(lease.confirmed()), lease.term_at().since(now));
         let first = self.trouble.is_none();

@@ -44,22 +44,22 @@ impl Run {
     }
 
     /// Whether this is one signal more, and no echo of the one before.
-    pub(super) fn is_another(&mut self, now: Moment) -> bool {
+    fn is_another(&mut self, now: Moment) -> bool {
         self.last_heard.replace(now).is_none_or(|last| now.since(last) >= ECHO)
     }
 
     /// Whether an INT or TERM repeats one that came before.
-    pub(super) fn is_meant_again(&mut self, signal: Signal, now: Moment) -> bool {
+    fn is_meant_again(&mut self, signal: Signal, now: Moment) -> bool {
         matches!(signal, Signal::SIGINT | Signal::SIGTERM)
             && self.last_signal.replace(now).is_some_and(|last| now.since(last) >= MEANT_AGAIN)
     }
 
-    pub(super) fn cleans_up_after_a_signal(&self) -> bool {
+    fn cleans_up_after_a_signal(&self) -> bool {
         let (Phase::GivingUp { outcome, .. } | Phase::Releasing { outcome, .. }) = &self.phase else { return false };
         matches!(outcome, Outcome::Interrupted(_))
     }
 
-    pub(super) fn end_waiting(&mut self, signal: Signal, now: Moment) -> Vec<Action> {
+    fn end_waiting(&mut self, signal: Signal, now: Moment) -> Vec<Action> {
         let mut actions = vec![Action::Tell(Note::Hurried(signal))];
         actions.extend(self.give_up(Outcome::Interrupted(signal), now));
         actions

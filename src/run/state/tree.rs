@@ -27,7 +27,7 @@ impl Run {
         }
     }
 
-    pub(super) fn exited(&mut self, status: Status, left: usize) -> Vec<Action> {
+    fn exited(&mut self, status: Status, left: usize) -> Vec<Action> {
         let (code, signal) = match status {
             Status::Code(code) => (Some(code), None),
             Status::Signal(number) => (None, Signal::try_from(number).ok()),
@@ -46,7 +46,7 @@ impl Run {
         vec![Action::Tell(Note::Exited { code, signal, left })]
     }
 
-    pub(super) fn unkillable(&mut self, note: Note) -> Vec<Action> {
+    fn unkillable(&mut self, note: Note) -> Vec<Action> {
         match &mut self.phase {
             Phase::Running { unkillable, .. } if !*unkillable => {
                 *unkillable = true;
@@ -61,7 +61,7 @@ impl Run {
     }
 
     /// The tree is dead, and was so at `at`; a keeper that was stopped hears it late.
-    pub(super) fn gone(&mut self, at: Moment, now: Moment) -> Vec<Action> {
+    fn gone(&mut self, at: Moment, now: Moment) -> Vec<Action> {
         match std::mem::replace(&mut self.phase, Phase::Finished) {
             Phase::Running { ended: Some(outcome), .. } => self.release(outcome, now, false, Vec::new()),
             Phase::Running { ended: None, .. } | Phase::Spawning => {
@@ -78,7 +78,7 @@ impl Run {
         }
     }
 
-    pub(super) fn dead(&self, loss: &Loss, noticed: Moment, at: Moment) -> Action {
+    fn dead(&self, loss: &Loss, noticed: Moment, at: Moment) -> Action {
         // Nothing is left of a delay that somebody is past.
         let lease = self.lease.filter(|_| !loss.is_past_the_delay());
         let left = lease.map(|lease| lease.safe_until().since(at)).filter(|left| !left.is_zero());

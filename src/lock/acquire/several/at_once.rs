@@ -214,7 +214,10 @@ impl<'a> Several<'a> {
                 Ok(Txn::Done(entries)) => return self.holding(&entries, sent).map(Some),
                 Ok(Txn::Refused(refusals)) => {
                     let delayed = refusals.iter().find(|refusal| refusal.reason == RefusalReason::LockDelay);
-                    let Some(delayed) = delayed else { return Ok(None) };
+                    let Some(delayed) = delayed else {
+                        let paths: Vec<_> = ops.iter().map(|op| op.key().to_owned()).collect();
+                        return self.attempt.lasting(&refusals, &paths).map_or(Ok(None), Err);
+                    };
                     if let Some(wanted) = self.wanted.get(delayed.op_index / 2) {
                         self.attempt.key = wanted.key;
                     }

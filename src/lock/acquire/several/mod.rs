@@ -10,7 +10,7 @@ use super::session::remaining;
 use super::{Attempt, CLEAN_UP, ReadResult, TIMEOUT, destroy, open_session};
 use crate::clock::Moment;
 use crate::consul::Client;
-use crate::lock::challenge::{Unproven, Verdict, challenge};
+use crate::lock::challenge::{REPLAYED, Unproven, Verdict, challenge};
 use crate::lock::claim::Claim;
 use crate::lock::delay::Delays;
 use crate::lock::error::Error;
@@ -135,10 +135,7 @@ impl<'a> Several<'a> {
                 Err(Unproven::Refused(number, what)) => {
                     return Err(Error::denied_key(&self.client, claims[number.min(claims.len() - 1)].path(), &what));
                 }
-                Err(Unproven::Replayed) => {
-                    let what = "an answer to something else, as a proxy or cache gives that repeats old ones";
-                    return Err(Error::refused(&self.client, claims[0].path(), what));
-                }
+                Err(Unproven::Replayed) => return Err(Error::refused(&self.client, claims[0].path(), REPLAYED)),
             }
         }
     }

@@ -101,6 +101,16 @@ fn waiting_behind_the_run_that_started_us_is_an_error() {
 }
 
 #[test]
+fn an_interrupt_is_what_the_run_ends_with_whoever_turns_out_to_hold_the_lock_meanwhile() {
+    let mut run = Run::new(start(), vec![SESSION.to_owned()], None);
+    run.on(signal(Signal::SIGINT, Origin::Terminal), start());
+    assert_eq!(done(&run.on(held_by(holder()), at(MOMENT))), []);
+    assert_eq!(run.wake_at(), Some(at(CLEAN_UP)));
+    let actions = run.on(Event::NotAcquired(refused()), at(MOMENT));
+    assert_eq!(done(&actions), [Action::Finish(Outcome::Interrupted(Signal::SIGINT))]);
+}
+
+#[test]
 fn on_this_machine_the_waiting_ends_in_time_but_not_before_the_holder_is_known() {
     let key: Key = "k".parse().expect("a key");
     let mut run = waiting_here(Some(SECOND));
