@@ -71,6 +71,35 @@ fn complete_everything(pty: &mut Pty, agent: &Agent, space: &str) {
     expect(&format!("consul-lock run zebra -- mkno\t{space}x"), "run|zebra|--|mknod|x");
 }
 
+/// Names that a shell must quote, whose first two letters are their own.
+const ODD: [&str; 12] = [
+    "aa b",
+    "ab  c ",
+    "ac$HOME",
+    "ad;id",
+    "ae'f",
+    "af\"g",
+    "ag\\h *",
+    "ah*",
+    "ai`id`",
+    "aj#k &",
+    "ak{l,m}",
+    "al!é ü(n)[o]<p>|",
+];
+
+/// Completes each of [`ODD`], where `accept` is done to have what the shell offers.
+fn complete_odd_names(pty: &mut Pty, agent: &Agent, accept: impl Fn(&mut Pty)) {
+    for name in ODD {
+        assert_eq!(put_lock(agent, name), 200);
+    }
+    for name in ODD {
+        pty.send(format!("consul-lock run {}\t", &name[..2]));
+        accept(pty);
+        pty.send("x\n");
+        pty.expect(&format!("<run|{name}|x>"), SOON);
+    }
+}
+
 #[test]
 fn bash_completes_locks_flags_and_the_command() {
     let agent = Agent::plain();
@@ -81,6 +110,7 @@ fn bash_completes_locks_flags_and_the_command() {
     let _colon = hold(&agent, &[], "a:b/c");
     pty.send(format!("consul-lock run --http-addr={} a:\tc\tx\n", agent.http_addr()));
     pty.expect("|a:b/c|x>", SOON);
+    complete_odd_names(&mut pty, &agent, |_| ());
 }
 
 #[test]
@@ -91,6 +121,7 @@ fn zsh_completes_locks_flags_and_the_command() {
     let setup = format!("fpath=({} $fpath); autoload -Uz compinit; compinit -u -D\n{SHOW}", folder.display());
     let mut pty = shell("zsh", &["-f", "-i"], &agent, &setup);
     complete_everything(&mut pty, &agent, "");
+    complete_odd_names(&mut pty, &agent, |_| ());
 }
 
 #[test]
@@ -115,6 +146,11 @@ fn fish_completes_locks_flags_and_the_command() {
     assert_eq!(complete("consul-lock run --lock-d"), ["--lock-delay"]);
     assert!(complete("consul-lock run zebra -- mkno").contains(&"mknod".to_owned()));
     assert_eq!(complete("consul-lock run zebra -- ls /et"), ["/etc/"]);
+    // It quotes what it inserts by itself.
+    for name in ODD {
+        assert_eq!(put_lock(&agent, name), 200);
+    }
+    assert_eq!(complete("consul-lock run a"), ODD);
 }
 
 #[test]
@@ -143,6 +179,11 @@ fn elvish_completes_locks_flags_and_the_command() {
     let setup = format!("eval (slurp <{})\n{show}", script("consul-lock.elv").display());
     let mut pty = shell("elvish", &["-norc"], &agent, &setup);
     complete_everything(&mut pty, &agent, " ");
+    // It asks before it puts quotes around what was typed.
+    complete_odd_names(&mut pty, &agent, |pty| {
+        pty.expect("COMPLETING argument", SOON);
+        pty.send("\n");
+    });
 }
 
 /// What somebody who has pressed a key waits for, at most.
@@ -214,7 +255,7 @@ fn names_are_silent_and_in_time_when_the_dns_is_not() {
 }
 
 /// Writes a key that no path could carry.
-fn http_txn(agent: &Agent, key: &str) -> u16 {
+fn put_lock(agent: &Agent, key: &str) -> u16 {
     let set = serde_json::json!([{ "KV": { "Verb": "set", "Key": key, "Value": "", "Flags": LOCK_FLAGS } }]);
     agent.ask("PUT", "/v1/txn", set.to_string().as_bytes(), SOON).expect("an answer").status
 }
@@ -225,7 +266,7 @@ fn names_are_those_of_locks() {
     let _held = hold(&agent, &[], "team/job");
     agent.put("/v1/kv/team/data", "mine");
     // A name that would be two in a shell, with the flags of a lock.
-    let other = http_txn(&agent, "team/one\nteam/two");
+    let other = put_lock(&agent, "team/one\nteam/two");
     assert_eq!(other, 200);
     let names = |current: &str| {
         let args = [&format!("--current={current}"), "--", "run"];
