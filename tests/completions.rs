@@ -64,6 +64,7 @@ fn complete_everything(pty: &mut Pty, agent: &Agent, space: &str) {
     // A key, a level at a time, and one with a flag's value before it.
     expect("consul-lock run cr\tback\tx", "run|cron/backup|x");
     expect("consul-lock run -w 5 --ttl 20s ze\tx", "run|-w|5|--ttl|20s|zebra|x");
+    expect("consul-lock status --token 'a b' ze\tx", "status|--token|a b|zebra|x");
     // A flag and a command's name, by their definitions.
     expect(&format!("consul-lock run --keep-k\t{space}x"), "run|--keep-key|x");
     expect(&format!("consul-lock comp\t{space}x"), "completions|x");
@@ -110,6 +111,9 @@ fn bash_completes_locks_flags_and_the_command() {
     let _colon = hold(&agent, &[], "a:b/c");
     pty.send(format!("consul-lock run --http-addr={} a:\tc\tx\n", agent.http_addr()));
     pty.expect("|a:b/c|x>", SOON);
+    // A blank that is quoted ends no word, for the end of which a key would come in place of the whole.
+    pty.send("consul-lock run --value a\\ ze\tx\n");
+    pty.expect("<run|--value|a zex>", SOON);
     complete_odd_names(&mut pty, &agent, |_| ());
 }
 
@@ -122,6 +126,10 @@ fn zsh_completes_locks_flags_and_the_command() {
     let mut pty = shell("zsh", &["-f", "-i"], &agent, &setup);
     complete_everything(&mut pty, &agent, "");
     complete_odd_names(&mut pty, &agent, |_| ());
+    for typed in ["aa\\ ", "'aa ", "\"aa "] {
+        pty.send(format!("consul-lock run {typed}\tx\n"));
+        pty.expect("<run|aa b|x>", SOON);
+    }
 }
 
 #[test]
@@ -151,6 +159,9 @@ fn fish_completes_locks_flags_and_the_command() {
         assert_eq!(put_lock(&agent, name), 200);
     }
     assert_eq!(complete("consul-lock run a"), ODD);
+    for typed in ["aa\\ ", "'aa ", "\"aa "] {
+        assert_eq!(complete(&format!("consul-lock run {typed}")), ["aa b"], "{typed}");
+    }
 }
 
 #[test]
