@@ -3,9 +3,9 @@
 mod support;
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use consul_lock::lock::LOCK_FLAGS;
@@ -64,11 +64,41 @@ fn complete_everything(pty: &mut Pty, agent: &Agent, space: &str) {
     // A key, a level at a time, and one with a flag's value before it.
     expect("consul-lock run cr\tback\tx", "run|cron/backup|x");
     expect("consul-lock run -w 5 --ttl 20s ze\tx", "run|-w|5|--ttl|20s|zebra|x");
+    expect("consul-lock status --token 'a b' ze\tx", "status|--token|a b|zebra|x");
     // A flag and a command's name, by their definitions.
     expect(&format!("consul-lock run --keep-k\t{space}x"), "run|--keep-key|x");
     expect(&format!("consul-lock comp\t{space}x"), "completions|x");
     // The command's own words.
     expect(&format!("consul-lock run zebra -- mkno\t{space}x"), "run|zebra|--|mknod|x");
+}
+
+/// Names that a shell must quote, whose first two letters are their own.
+const ODD: [&str; 12] = [
+    "aa b",
+    "ab  c ",
+    "ac$HOME",
+    "ad;id",
+    "ae'f",
+    "af\"g",
+    "ag\\h *",
+    "ah*",
+    "ai`id`",
+    "aj#k &",
+    "ak{l,m}",
+    "al!é ü(n)[o]<p>|",
+];
+
+/// Completes each of [`ODD`], where `accept` is done to have what the shell offers.
+fn complete_odd_names(pty: &mut Pty, agent: &Agent, accept: impl Fn(&mut Pty)) {
+    for name in ODD {
+        assert_eq!(put_lock(agent, name), 200);
+    }
+    for name in ODD {
+        pty.send(format!("consul-lock run {}\t", &name[..2]));
+        accept(pty);
+        pty.send("x\n");
+        pty.expect(&format!("<run|{name}|x>"), SOON);
+    }
 }
 
 #[test]
@@ -81,6 +111,10 @@ fn bash_completes_locks_flags_and_the_command() {
     let _colon = hold(&agent, &[], "a:b/c");
     pty.send(format!("consul-lock run --http-addr={} a:\tc\tx\n", agent.http_addr()));
     pty.expect("|a:b/c|x>", SOON);
+    // A blank that is quoted ends no word, for the end of which a key would come in place of the whole.
+    pty.send("consul-lock run --value a\\ ze\tx\n");
+    pty.expect("<run|--value|a zex>", SOON);
+    complete_odd_names(&mut pty, &agent, |_| ());
 }
 
 #[test]
@@ -91,6 +125,11 @@ fn zsh_completes_locks_flags_and_the_command() {
     let setup = format!("fpath=({} $fpath); autoload -Uz compinit; compinit -u -D\n{SHOW}", folder.display());
     let mut pty = shell("zsh", &["-f", "-i"], &agent, &setup);
     complete_everything(&mut pty, &agent, "");
+    complete_odd_names(&mut pty, &agent, |_| ());
+    for typed in ["aa\\ ", "'aa ", "\"aa "] {
+        pty.send(format!("consul-lock run {typed}\tx\n"));
+        pty.expect("<run|aa b|x>", SOON);
+    }
 }
 
 #[test]
@@ -115,6 +154,14 @@ fn fish_completes_locks_flags_and_the_command() {
     assert_eq!(complete("consul-lock run --lock-d"), ["--lock-delay"]);
     assert!(complete("consul-lock run zebra -- mkno").contains(&"mknod".to_owned()));
     assert_eq!(complete("consul-lock run zebra -- ls /et"), ["/etc/"]);
+    // It quotes what it inserts by itself.
+    for name in ODD {
+        assert_eq!(put_lock(&agent, name), 200);
+    }
+    assert_eq!(complete("consul-lock run a"), ODD);
+    for typed in ["aa\\ ", "'aa ", "\"aa "] {
+        assert_eq!(complete(&format!("consul-lock run {typed}")), ["aa b"], "{typed}");
+    }
 }
 
 #[test]
@@ -143,25 +190,83 @@ fn elvish_completes_locks_flags_and_the_command() {
     let setup = format!("eval (slurp <{})\n{show}", script("consul-lock.elv").display());
     let mut pty = shell("elvish", &["-norc"], &agent, &setup);
     complete_everything(&mut pty, &agent, " ");
+    // It asks before it puts quotes around what was typed.
+    complete_odd_names(&mut pty, &agent, |pty| {
+        pty.expect("COMPLETING argument", SOON);
+        pty.send("\n");
+    });
+}
+
+/// What somebody who has pressed a key waits for, at most.
+const BOUND: Duration = Duration::from_millis(300);
+
+/// Runs a command that asks for names and must not find any, until it has ended within the bound: on a machine that is
+/// busy with other tests some take longer, but with a longer bound all would.
+fn silent_and_in_time(what: &str, command: impl Fn() -> Command) {
+    let mut times = Vec::new();
+    while !times.iter().any(|time| *time <= BOUND) {
+        assert!(times.len() < 30, "{what}: {times:?}");
+        let begun = Instant::now();
+        let ended = Running::start(&mut command()).wait(SOON);
+        times.push(begun.elapsed());
+        assert_eq!((ended.code(), ended.stdout.as_str(), ended.stderr.as_str()), (Some(0), "", ""), "{what}");
+    }
+}
+
+fn names_at(addr: &str) -> Command {
+    let mut names = consul_lock();
+    names.args(["names", "--current=c", "--", "run", "--http-addr", addr]);
+    names
 }
 
 #[test]
 fn names_are_silent_and_in_time_when_consul_is_not() {
-    // Takes connections and never answers.
+    // Takes connections and never answers, as it would in clear or in TLS.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let hung = format!("http://{}", silent.local_addr().expect("its address"));
-    for addr in [hung.as_str(), "http://127.0.0.1:1", "http://no-such-host.invalid:8500", "nonsense://x"] {
-        let begun = Instant::now();
-        let args = ["names", "--current=c", "--", "run", "--http-addr", addr];
-        let ended = Running::start(consul_lock().args(args)).wait(SOON);
-        assert_eq!((ended.code(), ended.stdout.as_str(), ended.stderr.as_str()), (Some(0), "", ""), "{addr}");
-        // Five seconds is what any other command would wait for the first answer alone.
-        assert!(begun.elapsed() < Duration::from_secs(5), "{addr}: {:?}", begun.elapsed());
+    let port = silent.local_addr().expect("its address").port();
+    for addr in [
+        &format!("http://127.0.0.1:{port}"),
+        &format!("https://127.0.0.1:{port}"),
+        "http://127.0.0.1:1",
+        "http://no-such-host.invalid:8500",
+        "nonsense://x",
+    ] {
+        silent_and_in_time(addr, || names_at(addr));
     }
 }
 
+/// Its own view of two files: names are looked up in the DNS alone, at the server in `folder`.
+fn with_dns_of(folder: &Path, command: &Command) -> Command {
+    let mut unshared = Command::new("unshare");
+    unshared.args(["--mount", "sh", "-euc"]);
+    unshared.arg("for file in resolv nsswitch; do mount --bind \"$0/$file.conf\" /etc/$file.conf; done; exec \"$@\"");
+    unshared.arg(folder).arg(command.get_program()).args(command.get_args());
+    unshared
+}
+
+#[test]
+fn names_are_silent_and_in_time_when_the_dns_is_not() {
+    // A port of root's, on a loopback address of this test's own.
+    let server = Ipv4Addr::new(127, fastrand::u8(1..), fastrand::u8(..), fastrand::u8(1..255));
+    let Ok(dns) = UdpSocket::bind((server, 53)) else { return eprintln!("skipped: only root can be a DNS server") };
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("resolv.conf"), format!("nameserver {server}\n")).expect("a file");
+    fs::write(folder.path().join("nsswitch.conf"), "hosts: dns\n").expect("a file");
+    let unshares = with_dns_of(folder.path(), &Command::new("true")).stderr(Stdio::null()).status();
+    if !unshares.is_ok_and(|status| status.success()) {
+        return eprintln!("skipped: no mount namespace, or no such files, to be had here");
+    }
+    silent_and_in_time("a DNS that does not answer", || {
+        with_dns_of(folder.path(), &names_at("http://consul.example:8500"))
+    });
+    let mut question = [0; 512];
+    dns.set_nonblocking(true).expect("a socket");
+    let length = dns.recv(&mut question).expect("it was asked");
+    assert!(question[..length].windows(15).any(|bytes| bytes == b"\x06consul\x07example"), "{question:?}");
+}
+
 /// Writes a key that no path could carry.
-fn http_txn(agent: &Agent, key: &str) -> u16 {
+fn put_lock(agent: &Agent, key: &str) -> u16 {
     let set = serde_json::json!([{ "KV": { "Verb": "set", "Key": key, "Value": "", "Flags": LOCK_FLAGS } }]);
     agent.ask("PUT", "/v1/txn", set.to_string().as_bytes(), SOON).expect("an answer").status
 }
@@ -172,7 +277,7 @@ fn names_are_those_of_locks() {
     let _held = hold(&agent, &[], "team/job");
     agent.put("/v1/kv/team/data", "mine");
     // A name that would be two in a shell, with the flags of a lock.
-    let other = http_txn(&agent, "team/one\nteam/two");
+    let other = put_lock(&agent, "team/one\nteam/two");
     assert_eq!(other, 200);
     let names = |current: &str| {
         let args = [&format!("--current={current}"), "--", "run"];

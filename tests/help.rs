@@ -146,6 +146,14 @@ fn a_typo_is_answered_with_what_was_meant() {
         (&["run", "--lockdelay", "5", "k", "--", "true"], "did you mean --lock-delay?"),
         (&["run", "--quite", "k", "--", "true"], "did you mean --quiet?"),
         (&["run", "--behavior=relase", "k", "--", "true"], "did you mean release?"),
+        (&["run", "--log-format", "JSON", "k", "--", "true"], "did you mean json?"),
+        (&["completions", "zhs"], "did you mean zsh?"),
+        (&["run", "-s", "TRM", "k", "--", "true"], "did you mean TERM?"),
+        (&["run", "--kill-signal=sighpu", "k", "--", "true"], "did you mean HUP?"),
+        (&["run", "-s", "TERMINATE", "k", "--", "true"], "write for example TERM, INT, HUP"),
+        (&["run", "--ttl", "15sec", "k", "--", "true"], "the unit \"sec\": seconds are s"),
+        (&["run", "--ttl", "1m 30s", "k", "--", "true"], "did you mean 1m30s?"),
+        (&["run", "-w", "never", "k", "--", "true"], "no number at \"never\": write for example 15s"),
         (&["run", "k", "ls", "-la"], "\n    consul-lock run k -- ls -la\n"),
         (&["run", "-w", "10", "k", "ls", "-la"], "\n    consul-lock run -w 10 k -- ls -la\n"),
     ];
@@ -168,6 +176,13 @@ fn a_line_without_run_is_answered_with_the_right_line() {
         (&["-w", "5", "k", "-c", "a && b"], "consul-lock run -w 5 k -c 'a && b'"),
         (&["runs", "--", "ls"], "consul-lock run runs -- ls"),
         (&["deploy/web"], "consul-lock run deploy/web -- COMMAND"),
+        (&["deploy/web", "--ttl", "20s"], "consul-lock run deploy/web --ttl 20s -- COMMAND"),
+        (&["deploy/web", "ls", "-la"], "consul-lock run deploy/web -- ls -la"),
+        // Slips in flags as well.
+        (&["--sesion-name", "x", "k", "--", "ls"], "consul-lock run --session-name x k -- ls"),
+        (&["k", "--wiat=5", "--tll", "20s", "--", "ls", "--tll"], "consul-lock run k --wait=5 --ttl 20s -- ls --tll"),
+        (&["--sesion-name=x", "k", "ls", "-l"], "consul-lock run --session-name=x k -- ls -l"),
+        (&["--tokn=s3cret", "k", "--", "ls"], "consul-lock run --token=TOKEN k -- ls"),
         (&["--token", "s3cret", "k", "--", "ls"], "consul-lock run --token TOKEN k -- ls"),
     ];
     for (args, expected) in lines {
@@ -175,6 +190,15 @@ fn a_line_without_run_is_answered_with_the_right_line() {
         assert_eq!((ended.code(), ended.stdout.as_str()), (Some(64), ""), "{args:?}: {}", ended.stderr);
         assert!(ended.stderr.contains(&format!("\n    {expected}\n")) || expected.is_empty(), "{}", ended.stderr);
         assert!(ended.stderr.starts_with("consul-lock: ") && !ended.stderr.contains("s3cret"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_page_that_there_is_not_is_answered_with_the_nearest() {
+    for (name, expected) in [("staus", "\"staus\" that could have a page: did you mean status?\n"), ("x", "a page\n")] {
+        let ended = typed(&["man", name]);
+        assert_eq!((ended.code(), ended.stdout.as_str()), (Some(64), ""));
+        assert!(ended.stderr.ends_with(expected), "{}", ended.stderr);
     }
 }
 

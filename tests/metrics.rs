@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::SystemTime;
 
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
 use support::agent::{Agent, PATIENCE};
 use support::proxy::{Fault, Proxy};
 use support::running::Running;
@@ -139,8 +140,15 @@ fn a_file_that_cannot_be_written_is_found_before_the_lock_is_taken_or_told_after
     let missing = folder.path().join("missing/job.prom");
     let below_a_file = folder.path().join("file/job.prom");
     fs::write(folder.path().join("file"), "").unwrap();
+    // A new file in the place of these would be none that anybody wanted, and a pipe has no end to be read to.
+    let (link, pipe) = (folder.path().join("link"), folder.path().join("pipe"));
+    std::os::unix::fs::symlink(folder.path().join("file"), &link).unwrap();
+    nix::unistd::mkfifo(&pipe, Mode::S_IRWXU).unwrap();
     for (path, why) in [
-        (missing.as_path(), "No such file or directory"),
+        (link.as_path(), "it is a symbolic link"),
+        (&pipe, "it is no plain file"),
+        (Path::new("/dev/null"), "it is no plain file"),
+        (&missing, "No such file or directory"),
         (&below_a_file, "Not a directory"),
         (folder.path(), "it is a folder"),
     ] {
@@ -164,4 +172,27 @@ fn a_file_that_cannot_be_written_is_found_before_the_lock_is_taken_or_told_after
     assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
     assert!(ended.stderr.starts_with("consul-lock: the metrics were not written to "), "{}", ended.stderr);
     agent.expect_nothing_left();
+}
+
+#[test]
+fn on_a_full_disk_the_old_file_stays_and_the_code_is_the_commands() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("locks")).unwrap();
+    fs::set_permissions(folder.path().join("locks"), fs::Permissions::from_mode(0o700)).unwrap();
+    let file = folder.path().join("job.prom");
+    fs::write(&file, "old\n").unwrap();
+    // A file may have 512 bytes, in which the metrics have no place, and the lock's record has.
+    let mut shell = Command::new("sh");
+    let limited = local(folder.path(), &[], "exit 3");
+    shell
+        .args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$@\"", "sh"])
+        .arg(limited.get_program())
+        .args(limited.get_args());
+    let ended = Running::start(&mut shell).wait(PATIENCE);
+    assert_eq!(ended.code(), Some(3), "{}", ended.stderr);
+    let told = format!("consul-lock: the metrics were not written to {}: File too large", file.display());
+    assert!(ended.stderr.starts_with(&told), "{}", ended.stderr);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "old\n");
+    let left = fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.file_name());
+    assert_eq!(left.filter(|name| name != "locks" && name != "job.prom").count(), 0);
 }

@@ -7,6 +7,7 @@ use super::args::Cli;
 use super::exit::Exit;
 use super::output::print;
 use super::refusal::Refusal;
+use super::slip;
 
 /// The date of this version, as CHANGELOG.md has it.
 const RELEASED: &str = "2026-11-22";
@@ -30,9 +31,13 @@ pub(crate) fn run(args: &ManArgs) -> Result<Exit, Refusal> {
     cli.build();
     let Some(name) = &args.command else { return Ok(print(&page(cli))) };
     let command = cli.find_subcommand(name).filter(|command| !command.is_hide_set());
-    let command =
-        command.ok_or_else(|| Refusal::usage(format!("there is no command \"{name}\" that could have a page")))?;
-    Ok(print(&page(command.clone())))
+    if let Some(command) = command {
+        return Ok(print(&page(command.clone())));
+    }
+    let shown = cli.get_subcommands().filter(|command| !command.is_hide_set());
+    let meant = slip::nearest(name, shown.map(Command::get_name));
+    let meant = meant.map_or_else(String::new, |meant| format!(": did you mean {meant}?"));
+    Err(Refusal::usage(format!("there is no command \"{name}\" that could have a page{meant}")))
 }
 
 fn page(command: Command) -> String {

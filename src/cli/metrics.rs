@@ -169,6 +169,14 @@ fn check(path: &Path) -> Result<(), String> {
     if path.file_name().is_none() || path.is_dir() {
         return Err("it is a folder".to_owned());
     }
+    // What is there is read at the end, which of a pipe would never come, and replaced: /dev/null as well.
+    match fs::symlink_metadata(path).map(|there| there.file_type()) {
+        Ok(kind) if kind.is_symlink() => {
+            return Err("it is a symbolic link, which would be replaced: name what it leads to".to_owned());
+        }
+        Ok(kind) if !kind.is_file() => return Err("it is no plain file, and would be replaced by one".to_owned()),
+        _ => {}
+    }
     let folder = folder(path);
     if !folder.is_dir() {
         return Err(format!(

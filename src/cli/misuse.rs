@@ -11,6 +11,7 @@ use super::exit::{Exit, code};
 use super::help;
 use super::output::{ColorArg, LogFormat, Output};
 use super::report::Report;
+use super::slip;
 
 /// Answers what could not be parsed: help that was asked for, or what is wrong.
 pub(crate) fn answer(error: &clap::Error, typed: &[OsString]) -> Exit {
@@ -61,8 +62,7 @@ fn meant(error: &clap::Error, typed: &[String]) -> Option<Meant> {
     let suggested = [ContextKind::SuggestedArg, ContextKind::SuggestedValue, ContextKind::SuggestedSubcommand];
     let suggested = suggested.into_iter().find_map(|kind| text_of(error.get(kind)?)).map(Meant::Word);
     let first = typed.get(1)?;
-    let unknown = error.get(ContextKind::InvalidSubcommand).and_then(text_of);
-    let near = unknown.and_then(|word| nearest(&word)).map(Meant::Word).or(suggested);
+    let near = nearest_of(error).map(Meant::Word).or(suggested);
     if names().contains(first) {
         return near.or_else(|| without_dashes(error, typed).map(Meant::Line));
     }
@@ -80,20 +80,51 @@ fn text_of(value: &ContextValue) -> Option<String> {
     }
 }
 
+/// The command, or the value of a flag, that is a slip away from what was typed.
+fn nearest_of(error: &clap::Error) -> Option<String> {
+    let text = |kind| error.get(kind).and_then(text_of);
+    let (word, known) = match (text(ContextKind::InvalidSubcommand), error.get(ContextKind::ValidValue)) {
+        (Some(word), _) => (word, names()),
+        (None, Some(ContextValue::Strings(values))) => (text(ContextKind::InvalidValue)?, values.clone()),
+        _ => return None,
+    };
+    slip::nearest(&word, known.iter().map(String::as_str)).map(str::to_owned)
+}
+
 /// The line with `run` in it, as for `consul-lock KEY -- COMMAND` and, as people know it from `consul lock`,
 /// `consul-lock KEY COMMAND`; and whether nothing else can be meant: there is a key and a command.
 fn with_run(typed: &[String]) -> Option<(String, bool)> {
     let mut line = typed.to_vec();
     line.insert(1, "run".to_owned());
-    let Ok(Command::Hold(Hold::Run(args))) = Command::read(&line) else { return None };
-    let is_complete = !args.command.is_empty() || args.shell.is_some();
-    if !is_complete {
-        match dashed(&line) {
-            Some(dashed) => line = dashed,
-            None => line.extend(["--".to_owned(), "COMMAND".to_owned()]),
+    // A slip in a flag as well is mended as it would be after `run`.
+    let lacks_command = loop {
+        match Command::read(&line) {
+            Ok(Command::Hold(Hold::Run(args))) if !args.command.is_empty() || args.shell.is_some() => {
+                return Some((quoted(&line), args.keys.len() == 1));
+            }
+            Ok(Command::Hold(Hold::Run(_))) => break true,
+            Ok(_) => return None,
+            Err(error) => match with_flag(&error, &line) {
+                Some(mended) => line = mended,
+                None => break false,
+            },
         }
+    };
+    if let Some(dashed) = dashed(&line) {
+        return Some((quoted(&dashed), false));
     }
-    Some((quoted(&line), is_complete && args.keys.len() == 1))
+    line.extend(["--".to_owned(), "COMMAND".to_owned()]);
+    lacks_command.then(|| (quoted(&line), false))
+}
+
+/// The line with the flag that clap suggests in the place of one that there is not.
+fn with_flag(error: &clap::Error, line: &[String]) -> Option<Vec<String>> {
+    let unknown = error.get(ContextKind::InvalidArg).and_then(text_of)?;
+    let flag = error.get(ContextKind::SuggestedArg).and_then(text_of)?;
+    let mut line = line.to_vec();
+    let word = line.iter_mut().find(|word| word.split('=').next() == Some(unknown.as_str()))?;
+    *word = word.replacen(&unknown, &flag, 1);
+    Some(line)
 }
 
 /// The line with `--` before the command, if that is all that it lacks: `consul-lock run KEY ls -l`.
@@ -112,7 +143,9 @@ fn dashed(line: &[String]) -> Option<Vec<String>> {
         let mut line = line.to_vec();
         line.insert(at, "--".to_owned());
         let Ok(Command::Hold(Hold::Run(args))) = Command::read(&line) else { return None };
-        (!args.keys.is_empty() && !args.command.is_empty()).then_some(line)
+        // What begins with a dash is a flag of ours, and no command.
+        let is_command = |word: &OsString| !word.as_encoded_bytes().starts_with(b"-");
+        (!args.keys.is_empty() && args.command.first().is_some_and(is_command)).then_some(line)
     })
 }
 
@@ -142,32 +175,6 @@ fn names() -> Vec<String> {
     shown.map(|command| command.get_name().to_owned()).chain(["help".to_owned()]).collect()
 }
 
-/// The command whose name is a slip of the finger away: clap's own measure finds that "rnu" is not like "run".
-fn nearest(word: &str) -> Option<String> {
-    let slips = if word.chars().count() < 5 { 1 } else { 2 };
-    let near =
-        names().into_iter().map(|name| (distance(word, &name), name)).filter(|(slips_made, _)| *slips_made <= slips);
-    near.min().map(|(_, name)| name)
-}
-
-/// How many slips lie between two words: a letter too many, one too few, a wrong one, two in the wrong order.
-fn distance(from: &str, to: &str) -> usize {
-    let (from, to): (Vec<_>, Vec<_>) = (from.chars().collect(), to.chars().collect());
-    let mut rows = vec![(0..=to.len()).collect::<Vec<_>>()];
-    for (i, letter) in from.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, other) in to.iter().enumerate() {
-            let mut least = (rows[i][j] + usize::from(letter != other)).min(rows[i][j + 1] + 1).min(row[j] + 1);
-            if i > 0 && j > 0 && *letter == to[j - 1] && from[i - 1] == *other {
-                least = least.min(rows[i - 1][j - 1] + 1);
-            }
-            row.push(least);
-        }
-        rows.push(row);
-    }
-    rows[from.len()][to.len()]
-}
-
 /// In which form to answer somebody whose flags cannot be parsed.
 fn output_of(typed: &[String]) -> Output {
     let ours: Vec<_> = typed.iter().take_while(|word| *word != "--").collect();
@@ -191,17 +198,6 @@ fn output_of(typed: &[String]) -> Output {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_slip_of_the_finger_is_one() {
-        for (from, to, slips) in [("rnu", "run", 1), ("ru", "run", 1), ("runn", "run", 1), ("wiat", "wait", 1)] {
-            assert_eq!(distance(from, to), slips, "{from} {to}");
-        }
-        assert_eq!((distance("", "run"), distance("run", "run"), distance("list", "status")), (3, 0, 5));
-        assert_eq!(nearest("rnu").as_deref(), Some("run"));
-        assert_eq!(nearest("completoins").as_deref(), Some("completions"));
-        assert_eq!(nearest("deploy/web"), None);
-    }
 
     #[test]
     fn a_line_is_one_that_a_shell_takes() {

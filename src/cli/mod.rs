@@ -27,6 +27,7 @@ mod run;
 mod shell;
 mod shown;
 mod signal;
+mod slip;
 mod source;
 mod status;
 mod stdout;

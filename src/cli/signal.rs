@@ -6,12 +6,17 @@ use std::str::FromStr;
 use nix::sys::signal::Signal;
 use thiserror::Error;
 
+use super::slip;
+
 /// Why a text is no signal for `-s`.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum SignalError {
     /// Neither a name nor a number of a signal. Real-time signals have no names here.
     #[error("there is no signal \"{0}\": write for example TERM, INT, HUP, USR1, KILL or a number such as 15")]
     Unknown(String),
+    /// Nearly a name.
+    #[error("there is no signal \"{0}\": did you mean {1}?")]
+    Slip(String, &'static str),
     /// A signal that a process ignores by default, or that stops or continues it.
     #[error("{} does not end a process: choose one that does, for example TERM, INT, HUP or KILL", .0.as_str())]
     Harmless(Signal),
@@ -19,7 +24,10 @@ pub(crate) enum SignalError {
 
 /// The signal that `text` names.
 pub(crate) fn parse(text: &str) -> Result<Signal, SignalError> {
-    let unknown = || SignalError::Unknown(text.to_owned());
+    let unknown = || match nearest(text) {
+        Some(name) => SignalError::Slip(text.to_owned(), name),
+        None => SignalError::Unknown(text.to_owned()),
+    };
     let signal = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         text.parse::<i32>().ok().and_then(|number| Signal::try_from(number).ok()).ok_or_else(unknown)?
     } else {
@@ -33,17 +41,29 @@ pub(crate) fn parse(text: &str) -> Result<Signal, SignalError> {
         };
         Signal::from_str(&format!("SIG{name}")).map_err(|_| unknown())?
     };
-    match signal {
+    if is_harmless(signal) { Err(SignalError::Harmless(signal)) } else { Ok(signal) }
+}
+
+/// Whether it ends no process by default.
+fn is_harmless(signal: Signal) -> bool {
+    matches!(
+        signal,
         Signal::SIGCHLD
-        | Signal::SIGCONT
-        | Signal::SIGSTOP
-        | Signal::SIGTSTP
-        | Signal::SIGTTIN
-        | Signal::SIGTTOU
-        | Signal::SIGURG
-        | Signal::SIGWINCH => Err(SignalError::Harmless(signal)),
-        signal => Ok(signal),
-    }
+            | Signal::SIGCONT
+            | Signal::SIGSTOP
+            | Signal::SIGTSTP
+            | Signal::SIGTTIN
+            | Signal::SIGTTOU
+            | Signal::SIGURG
+            | Signal::SIGWINCH
+    )
+}
+
+/// The name without SIG, of those that are taken, that is a slip away.
+fn nearest(text: &str) -> Option<&'static str> {
+    let upper = text.to_ascii_uppercase();
+    let taken = Signal::iterator().filter(|&signal| !is_harmless(signal));
+    slip::nearest(upper.strip_prefix("SIG").unwrap_or(&upper), taken.filter_map(|signal| signal.as_str().get(3..)))
 }
 
 #[cfg(test)]
@@ -71,10 +91,21 @@ mod tests {
 
     #[test]
     fn what_is_no_signal_is_refused_with_examples() {
-        for text in ["", "SIG", "SIGSIGTERM", "TERMINATE", "0", "34", "999", "99999999999", "-15", "+15", " TERM"] {
+        for text in ["", "SIG", "SIGSIGTERM", "TERMINATE", "0", "34", "999", "99999999999", "-15", "+15"] {
             let message = parse(text).map_err(|error| error.to_string()).expect_err(text);
             assert!(message.contains(&format!("\"{text}\"")) && message.contains("TERM, INT"), "{message}");
         }
+    }
+
+    #[test]
+    fn a_slip_is_answered_with_a_signal_that_is_taken() {
+        for (text, meant) in
+            [("TRM", "TERM"), ("SIGTRM", "TERM"), ("trem", "TERM"), (" TERM", "TERM"), ("HPU", "HUP"), ("usr", "USR1")]
+        {
+            assert_eq!(parse(text), Err(SignalError::Slip(text.to_owned(), meant)), "{text}");
+        }
+        // CONT is not taken.
+        assert_eq!(parse("CONTT"), Err(SignalError::Unknown("CONTT".to_owned())));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 # Names of locks, asked of Consul for 300 ms at most.
 function __fish_consul_lock_names
     set -l words (commandline -opc)
-    command consul-lock names --current=(commandline -ct) -- $words[2..-1] 2>/dev/null </dev/null
+    command consul-lock names --current=(string unescape -- (commandline -ct)) -- $words[2..-1] 2>/dev/null </dev/null
 end
 
 # The command after --, with which the shell's own completion is asked.

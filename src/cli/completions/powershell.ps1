@@ -8,6 +8,10 @@
     }
     $names = @(& $commandElements[0].ToString() names "--current=$wordToComplete" '--' @before 2>$null)
     if ($names.Count -gt 0) {
-        $names | ForEach-Object { [CompletionResult]::new($_, $_, [CompletionResultType]::ParameterValue, $_) }
+        $names | ForEach-Object {
+            $text = $_
+            if ($_ -notmatch '^[\w/.][\w/.:=+-]*$') { $text = "'" + [CodeGeneration]::EscapeSingleQuotedStringContent($_) + "'" }
+            [CompletionResult]::new($text, $_, [CompletionResultType]::ParameterValue, $_)
+        }
         return
     }

@@ -9,7 +9,7 @@ _consul-lock() {
         _normal
         return
     done
-    names=("${(@f)$(_call_program names "${(q)words[1]}" names --current="${(q)PREFIX}" -- "${(@q)words[2,CURRENT-1]}" 2>/dev/null </dev/null)}")
+    names=("${(@f)$(_call_program names "${(q)words[1]}" names --current="${(q)${(Q)PREFIX}}" -- "${(@q)${(@Q)words[2,CURRENT-1]}}" 2>/dev/null </dev/null)}")
     names=("${(@)names:#}")
     if (($#names)); then
         parts=("${(@M)names:#*/}")
