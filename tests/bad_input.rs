@@ -150,6 +150,10 @@ fn flags_that_are_unknown_or_do_not_go_together() {
         (&["k", "--"], &[], 64, "no command"),
         (&["-n", "3", "k"], &[], 64, "did you mean --limit 3?"),
         (&["k", "-n", "3"], &[], 64, "did you mean --limit 3?"),
+        // As Go's flags may be written, and flock's.
+        (&["-n=3", "k"], &[], 64, "did you mean --limit 3?"),
+        (&["-n3", "k"], &[], 64, "did you mean --limit 3?"),
+        (&["-nx3", "k"], &[], 64, "unexpected argument '-x' found\n"),
         (&["--local", "/tmp", "k"], &[], 64, "did you mean --local=/tmp k?"),
         (&["--local", "/tmp"], &[], 64, "did you mean --local=/tmp"),
         (&["k", "--local", "/tmp"], &[], 64, "did you mean --local=/tmp k?"),

@@ -62,6 +62,9 @@ fn meant(error: &clap::Error, typed: &[String]) -> Option<Meant> {
     let suggested = [ContextKind::SuggestedArg, ContextKind::SuggestedValue, ContextKind::SuggestedSubcommand];
     let suggested = suggested.into_iter().find_map(|kind| text_of(error.get(kind)?)).map(Meant::Word);
     let first = typed.get(1)?;
+    if let Some(limit) = limit(error, typed) {
+        return Some(limit);
+    }
     let near = nearest_of(error).map(Meant::Word).or(suggested);
     if names().contains(first) {
         return near.or_else(|| without_dashes(error, typed).map(Meant::Line));
@@ -70,6 +73,18 @@ fn meant(error: &clap::Error, typed: &[String]) -> Option<Meant> {
         Some((line, is_certain)) if is_certain || near.is_none() => Some(Meant::Line(line)),
         _ => near,
     }
+}
+
+/// What `consul lock -n=3` means, as Go's flags may be written, and `-n3`. In `-n 3` the number has become a key, which is
+/// answered with the keys.
+fn limit(error: &clap::Error, typed: &[String]) -> Option<Meant> {
+    let is_for_a_lock = error.kind() == ErrorKind::UnknownArgument && ["run", "acquire"].contains(&typed[1].as_str());
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let numbers = typed.iter().take_while(|word| *word != "--").filter_map(|word| {
+        let number = word.strip_prefix("-n")?;
+        Some(number.strip_prefix('=').unwrap_or(number))
+    });
+    numbers.filter(|_| is_for_a_lock).find(|text| is_number(text)).map(|limit| Meant::Word(format!("--limit {limit}")))
 }
 
 fn text_of(value: &ContextValue) -> Option<String> {

@@ -3,6 +3,7 @@
 //! about an address helps only if it tells what to change.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use thiserror::Error;
@@ -128,15 +129,19 @@ impl Address {
     pub fn is_loopback(&self) -> bool {
         match &self.place {
             Place::Unix { .. } => true,
-            Place::Tcp { host, .. } => {
-                host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-            }
+            Place::Tcp { host, .. } => is_loopback(host),
         }
     }
 
     pub(super) fn is_tls(&self) -> bool {
         matches!(self.place, Place::Tcp { tls: true, .. })
     }
+}
+
+/// Whether a host is this very machine by its name or address; `::ffff:127.0.0.1` is, too.
+pub(super) fn is_loopback(host: &str) -> bool {
+    let name = host.strip_suffix('.').unwrap_or(host);
+    name == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 fn tcp(rest: &str, tls: bool) -> Result<Place, AddressError> {
@@ -282,10 +287,20 @@ mod tests {
     #[test]
     fn this_very_machine_is_known_by_its_addresses() {
         let is_loopback = |text| Address::parse(text, Origin::Default, false).map(|address| address.is_loopback());
-        for text in ["127.0.0.1:1", "https://localhost", "[::1]:8500", "127.9.8.7:1", "unix:///run/consul.sock"] {
+        for text in [
+            "127.0.0.1:1",
+            "https://localhost",
+            "LocalHost.:8500",
+            "[::1]:8500",
+            "[::ffff:127.0.0.1]:8500",
+            "127.9.8.7:1",
+            "unix:///run/consul.sock",
+        ] {
             assert_eq!(is_loopback(text), Ok(true), "{text}");
         }
-        for text in ["10.0.0.1:1", "https://consul.example", "localhost.example:1", "[fe80::1]:8500"] {
+        for text in
+            ["10.0.0.1:1", "https://consul.example", "localhost.example:1", "[fe80::1]:8500", "[::ffff:10.0.0.1]:1"]
+        {
             assert_eq!(is_loopback(text), Ok(false), "{text}");
         }
     }

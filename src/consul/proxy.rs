@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use super::address::is_loopback;
 use super::config::ConfigError;
 use super::settings::Env;
 
@@ -19,7 +20,7 @@ pub(super) fn choose(
         return Ok(None);
     };
     let exempt = env("NO_PROXY").or_else(|| env("no_proxy")).unwrap_or_default();
-    if is_here(host) || exempt.split(',').any(|entry| matches(entry.trim(), host, port)) {
+    if is_loopback(host) || exempt.split(',').any(|entry| matches(entry.trim(), host, port)) {
         return Ok(None);
     }
     let text = text.trim();
@@ -31,10 +32,6 @@ pub(super) fn choose(
         Ok(proxy) => Ok(Some((proxy, variable))),
         Err(_) => Err(ConfigError::Proxy { variable }),
     }
-}
-
-fn is_here(host: &str) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Whether one entry of NO_PROXY names the host: `*`, a name (with everything below it), `.name` or `*.name` (only what is
@@ -101,7 +98,7 @@ mod tests {
     #[test]
     fn this_machine_is_never_asked_through_a_proxy() {
         let env = [("HTTP_PROXY", "plain:1")];
-        for host in ["localhost", "127.0.0.1", "127.9.9.9", "::1"] {
+        for host in ["localhost", "localhost.", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
             assert_eq!(chosen(&env, false, host), None, "{host}");
         }
     }

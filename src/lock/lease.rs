@@ -25,7 +25,7 @@ pub struct Terms {
 #[error(
     "these settings cannot keep the promise: lock delay {delay:?} - margin {margin:?} - grace {} leaves {}, at least 1s is \
      needed to notice anything: choose a longer lock delay (60s at most) or a shorter grace",
-    shown(*.grace), left(*.delay, *.margin + *.grace)
+    shown(*.grace), left(*.delay, .margin.saturating_add(*.grace))
 )]
 pub struct TooTight {
     delay: Duration,
@@ -173,6 +173,12 @@ mod tests {
         assert!(error.contains("lock delay 6s - margin 500ms - grace 5s leaves 500ms"), "{error}");
         let error = terms(3_000, 5_000).expect_err("less than nothing is left").to_string();
         assert!(error.contains("leaves -2.5s"), "{error}");
+        let delay = LockDelay::DEFAULT;
+        let error = Terms::new(delay, Ttl::DEFAULT, Duration::MAX).expect_err("for ever").to_string();
+        assert!(
+            error.contains("lock delay 30s - margin 1.5s - grace 18446744073709551615.999999999s leaves -"),
+            "{error}"
+        );
         assert!(terms(6_500, 5_000).is_ok());
     }
 
