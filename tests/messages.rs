@@ -309,6 +309,33 @@ fn a_loss_kills_in_time_although_nobody_reads_standard_error() {
     drop(reader);
 }
 
+/// An environment in which no thread can be started: none can have a stack of this size.
+const NO_THREADS: (&str, &str) = ("RUST_MIN_STACK", "1152921504606846976");
+
+#[test]
+fn what_is_wrong_is_told_even_where_no_thread_can_be_had() {
+    let agent = Agent::plain();
+    let key = unique_key("threads");
+    let expect = |words: &[&str], code, message: &str| {
+        let ended = Running::start(consul_lock_on(&agent).args(words).env(NO_THREADS.0, NO_THREADS.1)).wait(PATIENCE);
+        assert_eq!((ended.code(), ended.stdout.as_str()), (Some(code), ""), "{}", ended.stderr);
+        assert!(ended.stderr.contains(message) && ended.stderr.lines().count() == 1, "{words:?}: {}", ended.stderr);
+    };
+    expect(&["run", "", "--", "echo"], 64, "the key is empty");
+    expect(&["run", &key, "--", "no-such-command"], 127, "no such command");
+    for lock in [&["run", &key][..], &["run", "--local", &key]] {
+        expect(&[lock, &["--", "echo"]].concat(), 70, "cannot start a thread");
+    }
+    agent.expect_nothing_left();
+    // Nor is anybody waited for who does not read.
+    let (reader, stderr) = full_pipe();
+    let words = ["run", &key, "--", "no-such-command"];
+    let mut command = consul_lock_on(&agent);
+    let mut run = Running::start_with_stderr(command.args(words).env(NO_THREADS.0, NO_THREADS.1), stderr);
+    assert_eq!(run.wait(PATIENCE).code(), Some(127));
+    drop(reader);
+}
+
 #[test]
 fn a_standard_error_that_is_closed_is_no_reason_to_fail() {
     let agent = Agent::plain();

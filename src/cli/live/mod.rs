@@ -114,7 +114,7 @@ impl Screen {
     /// Draws the line anew, unless the terminal is somebody else's or takes nothing at the moment.
     pub(crate) fn draw(&mut self) {
         self.drawn_at = Some(Moment::now());
-        if is_in_foreground() && is_writable() {
+        if is_in_foreground() && is_writable(Duration::ZERO) {
             let erasure = self.erasure();
             self.write_with_line(erasure);
         }
@@ -173,11 +173,11 @@ fn is_in_foreground() -> bool {
     tcgetpgrp(stderr()) == Ok(getpgrp())
 }
 
-/// Whether the terminal takes anything: not after Ctrl-S.
-fn is_writable() -> bool {
+/// Whether standard error takes anything within this time: not after Ctrl-S, nor where nobody reads.
+pub(crate) fn is_writable(within: Duration) -> bool {
     let error = stderr();
     let mut polled = [PollFd::new(error.as_fd(), PollFlags::POLLOUT)];
-    poll(&mut polled, PollTimeout::ZERO) == Ok(1)
+    poll(&mut polled, PollTimeout::try_from(within).unwrap_or(PollTimeout::ZERO)) == Ok(1)
         && polled[0].revents().is_some_and(|events| events.contains(PollFlags::POLLOUT))
 }
 

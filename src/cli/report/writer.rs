@@ -5,7 +5,7 @@
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
 use std::time::Duration;
 
-use crate::cli::live::{Keyboard, Screen, Waiting};
+use crate::cli::live::{Keyboard, Screen, Waiting, is_writable};
 
 /// Messages that may wait for a reader of standard error.
 const QUEUE: usize = 256;
@@ -115,9 +115,13 @@ fn serve(mut screen: Screen, inbox: &Receiver<Word>) {
     }
 }
 
-/// Writes a line without a queue: in a thread all the same, which is not waited for if nobody reads.
+/// Writes a line without a queue: in a thread all the same, which is not waited for if nobody reads. Where the system gives no
+/// thread, which may be the very fault to be told, it is written here as soon as somebody takes it.
 pub(crate) fn write_last(line: String) {
     let writer = Writer::start(false);
-    writer.line(line);
+    // An empty queue takes a line unless its reader is gone.
+    if !writer.line(line.clone()) && is_writable(LAST_WORDS) {
+        Screen::new(false).print(&line);
+    }
     writer.finish();
 }
