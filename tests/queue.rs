@@ -172,8 +172,13 @@ fn during_a_lock_delay_only_the_first_asks() {
     let theirs = agent.create_session(&json!({ "LockDelay": "3s" }));
     assert!(agent.acquire_as_go(&key, &theirs, ""));
     let proxies = [(); 4].map(|()| Proxy::start(&agent.http_addr()));
-    let waiters: Vec<_> = (proxies.iter())
-        .map(|proxy| queue(&agent, consul_lock_at(&proxy.addr()).args(["run", QUIET, &key, "--", "true"]), &key).0)
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("order");
+    let waiters: Vec<_> = (proxies.iter().enumerate())
+        .map(|(number, proxy)| {
+            let script = sign(&file, number);
+            queue(&agent, consul_lock_at(&proxy.addr()).args(["run", QUIET, &key, "-c", &script]), &key).0
+        })
         .collect();
     for proxy in &proxies {
         let blocks = || proxy.requests().iter().any(|seen| seen.target.contains("index="));
@@ -181,7 +186,7 @@ fn during_a_lock_delay_only_the_first_asks() {
     }
     let begun = Instant::now();
     agent.destroy_session(&theirs);
-    eventually("the delay is over", PATIENCE, || agent.holder(&key));
+    eventually("the delay is over", PATIENCE, || signed(&file).first().copied());
     let over = Instant::now();
     assert!(over - begun >= Duration::from_secs(3), "{:?}", over - begun);
     let during = |seen: &Seen| seen.at > begun && seen.at < begun + Duration::from_millis(2900);
@@ -194,6 +199,7 @@ fn during_a_lock_delay_only_the_first_asks() {
         assert!(others.iter().all(|seen| seen.target.contains("index=")), "{others:#?}");
     }
     expect_all_done(waiters);
+    assert_eq!(signed(&file), [0, 1, 2, 3]);
     agent.expect_nothing_left();
 }
 
